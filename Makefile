@@ -1,0 +1,36 @@
+# make           run the notebook: runs/S5_Normalization.ipynb, figures and results beside it
+# make test      lint and tests
+# make publish   run the notebook in place on full MNIST, and put its results into the README
+# make clean     remove runs/ and the virtual environment
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NOTEBOOK := S5_Normalization.ipynb
+
+.PHONY: study test publish clean
+
+study: $(VENV)/study
+	$(BIN)/python -m normbench.notebook $(NOTEBOOK) runs/$(NOTEBOOK)
+
+test: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+publish: $(VENV)/study
+	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK) $(NOTEBOOK)
+	$(BIN)/python -m normbench.report
+
+clean:
+	rm -rf runs $(VENV)
+
+# A file in the environment says which of the two lists is installed, in the versions of constraints.txt.
+$(VENV)/study: requirements.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+$(VENV)/dev: $(VENV)/study requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@
