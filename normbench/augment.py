@@ -1,0 +1,56 @@
+"""A batch of images becomes a randomly changed batch, each image changed in its own way.
+
+The random numbers are drawn apart from their use: a whole epoch's changes are one small tensor, drawn
+on the CPU, so that they are the same numbers on every device and the training loop draws none.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def affine_matrices(
+    n: int,
+    size: tuple[int, int],
+    generator: torch.Generator | None = None,
+    degrees: float = 10.0,
+    scale: float = 0.1,
+    shift: float = 2.0,
+) -> Tensor:
+    """Draw `n` random affine maps for images of `size` (H, W) pixels: float (n, 2, 3).
+
+    Each is a rotation by up to ±`degrees`, a zoom by a factor in 1 ± `scale` along each axis, and a
+    shift by up to ±`shift` pixels, uniformly drawn. As `torch.nn.functional.affine_grid` wants them,
+    they map output coordinates to input coordinates, both in [-1, 1].
+    """
+    angle, zoom_x, zoom_y, shift_x, shift_y = torch.rand(5, n, generator=generator) * 2 - 1
+    angle = angle * math.radians(degrees)
+    zoom_x, zoom_y = 1 + scale * zoom_x, 1 + scale * zoom_y
+    height, width = size
+    # A rotation is one in pixels; in coordinates that span [-1, 1] on both axes it carries their ratio.
+    sin, cos, ratio = angle.sin(), angle.cos(), height / width
+    row_x = torch.stack([cos / zoom_x, -sin * ratio / zoom_x, shift_x * shift * 2 / width], dim=1)
+    row_y = torch.stack([sin / ratio / zoom_y, cos / zoom_y, shift_y * shift * 2 / height], dim=1)
+    return torch.stack([row_x, row_y], dim=1)
+
+
+def warp(images: Tensor, matrices: Tensor) -> Tensor:
+    """Apply an affine map to each image, bilinearly, with zeros outside.
+
+    images (N, C, H, W) float, matrices (N, 2, 3) as `affine_matrices` draws them; returns (N, C, H, W).
+    """
+    n, _, height, width = images.shape
+    # affine_grid multiplies N small matrices; one product for the whole batch is ten times as fast.
+    pixels = _pixel_coordinates(height, width, images.device)
+    grid = (matrices.reshape(2 * n, 3) @ pixels).view(n, 2, height, width).permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _pixel_coordinates(height: int, width: int, device: torch.device) -> Tensor:
+    """Homogeneous coordinates (x, y, 1) of the pixel centres, in [-1, 1]: float (3, H * W)."""
+    x = (2 * torch.arange(width, device=device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=device) + 1) / height - 1
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([grid_x, grid_y, torch.ones_like(grid_x)]).view(3, -1)

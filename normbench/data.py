@@ -1,0 +1,186 @@
+"""A named data set becomes tensors on a device."""
+
+import os
+import sys
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+# Names that torchvision downloads; any other name is a file <name>.npz of the user's own.
+TORCHVISION = {"mnist": torchvision.datasets.MNIST}
+CLASSES = {name: tuple("0123456789") for name in ("mnist", "digits")}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on one device: images uint8 (N, C, H, W), labels int64 (N,)."""
+
+    name: str
+    classes: tuple[str, ...]
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    def __post_init__(self):
+        for part in ("train", "test"):
+            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            _check(self.name, part, x, y, len(self.classes))
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            shapes = tuple(self.x_train.shape[1:]), tuple(self.x_test.shape[1:])
+            raise ValueError(f"{self.name}: x_train has images of {shapes[0]}, x_test of {shapes[1]}")
+
+    @property
+    def device(self) -> torch.device:
+        return self.x_train.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return tuple(self.x_train.shape[1:])
+
+    @cached_property
+    def mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training pixels in [0, 1], each (1, C, 1, 1)."""
+        std, mean = torch.std_mean(self.x_train.float() / 255, dim=(0, 2, 3), keepdim=True)
+        return mean, std
+
+    def standardize(self, images: Tensor) -> Tensor:
+        """Pixels in [0, 255], any shape (N, C, H, W), to mean 0 and deviation 1 over the training set."""
+        mean, std = self.mean_std
+        return images.float().mul(1 / (255 * std)).sub_(mean / std)
+
+    def hold_out(self, n: int) -> "Dataset":
+        """The last `n` training images stand in for the test set: what choices are made on."""
+        if not 0 < n < len(self.y_train):
+            raise ValueError(f"cannot hold out {n} of {len(self.y_train)} training images")
+        x, y = self.x_train, self.y_train
+        name = f"{self.name} (validation)"
+        return replace(self, name=name, x_train=x[:-n], y_train=y[:-n], x_test=x[-n:], y_test=y[-n:])
+
+
+def load(
+    name: str = "auto",
+    root: str | os.PathLike | None = None,
+    device: torch.device | str | None = None,
+) -> Dataset:
+    """Load the data set `name` onto `device`.
+
+    - "mnist": `<root>/mnist.npz` in Keras' layout where there is one, else through torchvision,
+      which downloads it to `root` the first time.
+    - "digits": the 1,797 handwritten digits inside scikit-learn, brought to 28x28; needs no network.
+    - "auto": MNIST; where it can be neither found nor downloaded, the digits, and a line says so.
+    - any other name: `<root>/<name>.npz` in Keras' layout (x_train, y_train, x_test, y_test).
+
+    `root` is the folder of data sets: by default the environment's DATA_DIR, else "data".
+    `device` is the CPU by default.
+
+    Raises FileNotFoundError where the data set is in no place known, ValueError where a file is broken.
+    """
+    root = Path(root or os.environ.get("DATA_DIR") or "data")
+    data = _load_or_digits(root) if name == "auto" else _load(name, root)
+    device = torch.device(device or "cpu")
+    return replace(data, **{k: v.to(device) for k, v in vars(data).items() if isinstance(v, Tensor)})
+
+
+def _load_or_digits(root: Path) -> Dataset:
+    try:
+        return _load("mnist", root)
+    except FileNotFoundError as missing:
+        print(f"{missing}\nUsing scikit-learn's 1,797 digits instead.", file=sys.stderr)
+        return _digits()
+
+
+def _load(name: str, root: Path) -> Dataset:
+    if name == "digits":
+        return _digits()
+    if (root / f"{name}.npz").is_file():
+        return _npz(name, root / f"{name}.npz")
+    if name in TORCHVISION:
+        return _torchvision(name, root)
+    raise FileNotFoundError(
+        f"unknown data set {name!r}: choose auto, digits, {', '.join(TORCHVISION)}, "
+        f"or put a file {name}.npz in Keras' layout into {root}/"
+    )
+
+
+def _torchvision(name: str, root: Path) -> Dataset:
+    """torchvision takes files that are there without a check, so what it makes of broken ones is caught."""
+    maker = TORCHVISION[name]
+    try:
+        train, test = (maker(root, train=part, download=True) for part in (True, False))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) or reason.startswith("Error downloading"):
+            raise FileNotFoundError(
+                f"{name} is not in {root}/ and could not be downloaded ({_shorten(reason)}). Put its files "
+                f"there, name the folder that has them with DATA_DIR, or use DATASET=digits."
+            ) from error
+        raise ValueError(
+            f"{name}: a file under {root / maker.__name__}/ is broken ({_shorten(reason)}); "
+            f"delete that folder, and it is downloaded again"
+        ) from error
+    return _dataset(name, train.data, train.targets, test.data, test.targets)
+
+
+def _npz(name: str, path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is broken or not in Keras' layout (x_train, y_train, x_test, y_test): {error}"
+        ) from error
+    return _dataset(name, *map(torch.from_numpy, arrays))
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 8x8 digits with 17 grey levels, enlarged to MNIST's 20x20 within 28x28."""
+    digits = load_digits()
+    x = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    x = F.pad(F.interpolate(x, size=(20, 20), mode="bilinear"), (4, 4, 4, 4)).round().to(torch.uint8)
+    x_train, x_test, y_train, y_test = train_test_split(
+        x.numpy(), digits.target, test_size=297, stratify=digits.target, random_state=0
+    )
+    return _dataset("digits", *map(torch.from_numpy, (x_train, y_train, x_test, y_test)))
+
+
+def _dataset(name: str, x_train: Tensor, y_train, x_test: Tensor, y_test) -> Dataset:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, labels (N,) or (N, 1)."""
+    y_train, y_test = (torch.as_tensor(y).flatten().long() for y in (y_train, y_test))
+    classes = CLASSES.get(name) or tuple(map(str, range(int(y_train.max()) + 1)))
+    return Dataset(name, classes, _channels_first(x_train), y_train, _channels_first(x_test), y_test)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
+        return x.permute(0, 3, 1, 2).contiguous()
+    return x
+
+
+def _check(name: str, part: str, x: Tensor, y: Tensor, classes: int) -> None:
+    if x.ndim != 4 or x.dtype != torch.uint8:
+        raise ValueError(
+            f"{name}: x_{part} must be uint8 images (N, H, W) or (N, H, W, C), "
+            f"got {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+        )
+    if len(x) != len(y) or not len(y):
+        raise ValueError(f"{name}: x_{part} has {len(x)} images and y_{part} {len(y)} labels")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"{name}: y_{part} has labels from {low} to {high}, allowed are 0 to {classes - 1}")
+
+
+def _shorten(text: str, length: int = 160) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
