@@ -58,6 +58,7 @@ class Net(nn.Module):
 
     Convolutions carry no bias: a normalization would subtract it, and its beta stands in for it. Where an
     image is halved, that comes before the normalization, which then has a quarter of the numbers to handle.
+    They start as He et al. (2015) derive for ReLUs, without which "none" would hardly learn.
     The same random seed gives the same convolution weights whatever `nm`.
 
     Raises ValueError as `normalization` does.
@@ -70,7 +71,7 @@ class Net(nn.Module):
         *,
         in_channels: int = 1,
         classes: int = 10,
-        widths: tuple[int, ...] = (8, 12, 16, 16, 16),
+        widths: tuple[int, ...] = (8, 16, 16, 16, 12),
         pools: tuple[int, ...] = (1, 3),
         padded: tuple[int, ...] = (2, 3),
     ):
@@ -79,7 +80,9 @@ class Net(nn.Module):
         for i, (channels, width) in enumerate(zip((in_channels, *widths), widths), start=1):
             kernel = 5 if i == 1 else 3
             padding = kernel // 2 if i in padded else 0
-            features.append(nn.Conv2d(channels, width, kernel, padding=padding, bias=False))
+            convolution = nn.Conv2d(channels, width, kernel, padding=padding, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            features.append(convolution)
             if i in pools:
                 features.append(nn.MaxPool2d(2))
             features += [normalization(nm, width, gp), nn.ReLU(inplace=True)]

@@ -20,7 +20,7 @@ TORCHVISION = {"mnist": torchvision.datasets.MNIST}
 CLASSES = {name: tuple("0123456789") for name in ("mnist", "digits")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set on one device: images uint8 (N, C, H, W), labels int64 (N,)."""
 
@@ -52,7 +52,7 @@ class Dataset:
     def mean_std(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels in [0, 1], each (1, C, 1, 1)."""
         std, mean = torch.std_mean(self.x_train.float() / 255, dim=(0, 2, 3), keepdim=True)
-        return mean, std
+        return mean, std.clamp(min=1 / 255)  # a channel may be empty
 
     def standardize(self, images: Tensor) -> Tensor:
         """Pixels in [0, 255], any shape (N, C, H, W), to mean 0 and deviation 1 over the training set."""

@@ -74,7 +74,7 @@ def _curves(axes: Axes, runs: Sequence[Run], metric: str) -> None:
         x, y = ([row[key] for row in run.history] for key in ("epoch", metric))
         axes.plot(x, y, color=COLORS[run.config.nm], marker="o", markersize=4, linewidth=2)
     axes.set(xlabel="Epoch", ylabel=METRICS[metric])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if metric.endswith("loss"):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -94,7 +94,7 @@ def _zoom(axes: Axes, curves: list[list[float]]) -> None:
     margin = 0.06 * (high - low) or 0.5
     if min(map(min, curves)) < low - margin:
         note = dict(ha="right", color="#666666", size=10, transform=axes.transAxes)
-        axes.text(0.99, 0.02, "the first epochs lie below ↓", **note)
+        axes.text(0.99, 0.02, "early values lie below ↓", **note)
     axes.set_ylim(low - margin, high + margin)
 
 

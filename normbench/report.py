@@ -24,13 +24,14 @@ BEGIN, END = "<!-- results: written by `make publish` -->", "<!-- end of results
 def table(runs: Sequence[Run]) -> str:
     """A Markdown table, a row a run: what the last epoch gave, and beside it the best epoch."""
     head = (
-        "| model | test accuracy, last epoch | test errors | test loss | best epoch¹ | train accuracy² "
-        "| parameters | seconds |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+        "| model | test accuracy | test errors | test loss | best epoch¹ | train accuracy² | parameters | seconds |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|"
     )
     rows = [_row(run) for run in runs]
     notes = (
-        "¹ The best test accuracy of all epochs, selected on the test set, and therefore flattering. "
-        "² Over the last epoch, on augmented images."
+        "Scores are those of the last epoch. "
+        "¹ The best test accuracy of all epochs: selected on the test set, and therefore flattering. "
+        "² During the last epoch, on augmented images."
     )
     return "\n".join([head, *rows]) + f"\n\n{notes}"
 
@@ -47,7 +48,8 @@ def _row(run: Run) -> str:
         f"{run.parameters:,}",
         f"{run.seconds:.0f}",
     ]
-    return "| " + " | ".join(cells) + " |"
+    no_break = (cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells)
+    return "| " + " | ".join(no_break) + " |"
 
 
 def conditions(runs: Sequence[Run]) -> str:
@@ -92,9 +94,9 @@ def _penalty(runs: Sequence[Run]) -> str:
     others = ", ".join(f"{r.config.label} {r.history[-1]['train_loss']:.4f}" for r in runs if r is not penalized)
     total = last["train_loss"] + last["penalty"]
     return (
-        f"**The penalty is not a worse fit**: in the last epoch the data term of {penalized.config.label} is "
-        f"{last['train_loss']:.4f} (others: {others}); the penalty λ·Σ\\|p\\| adds {last['penalty']:.4f}. "
-        f"Plotted as one number, {total:.4f}, it would look like a worse fit."
+        f"**Fit and penalty are two things**: in the last epoch the data term of {penalized.config.label} is "
+        f"{last['train_loss']:.4f} (others: {others}); the penalty λ·Σ\\|p\\| is {last['penalty']:.4f}. "
+        f"Plotted as their sum, {total:.4f}, the curve could not be compared with the others."
     )
 
 
@@ -112,15 +114,12 @@ def _gap(runs: Sequence[Run]) -> str:
 def _shared_errors(runs: Sequence[Run]) -> str:
     wrong = ~torch.stack([run.correct for run in runs])
     every, some = int(wrong.all(dim=0).sum()), int(wrong.any(dim=0).sum())
-    return (
-        f"**Shared mistakes**: {every} images are wrong in all {len(runs)} models, {some} in at least one. "
-        f"What all of them get wrong is mostly a matter of the image, not of the normalization."
-    )
+    return f"**Shared mistakes**: {every} test images are wrong in all {len(runs)} models, {some} in at least one."
 
 
 def parameters_table() -> str:
     """A Markdown table: what each normalization adds to the network, counted from the network itself."""
-    head = "| normalization | trainable in it | kept for testing | the whole network |\n|---|--:|--:|--:|"
+    head = "| normalization | its γ and β | its running averages | trainable in the whole network |\n|---|--:|--:|--:|"
     rows = [_parameters_row(nm) for nm in NORMALIZATIONS]
     return "\n".join([head, *rows])
 

@@ -50,7 +50,7 @@ class Config:
         return self.nm + " + L1" * (self.l1 > 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A finished training.
 
@@ -108,13 +108,13 @@ def train(config: Config, data: Dataset, progress: bool = True) -> Run:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
     started = time.perf_counter()
     net = build(config, data).to(data.device, memory_format=torch.channels_last)
-    optimizer, schedule = _optimizer(config, net, math.ceil(n / config.batch_size))
+    optimizer, schedule = make_optimizer(config, net, math.ceil(n / config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
     x_test, history = data.standardize(data.x_test), []
     bar = epochs_bar(config.epochs, config.label, progress)
     for epoch in bar:
         epoch_started = time.perf_counter()
-        row = {"epoch": epoch} | _train_epoch(config, data, net, optimizer, schedule, generator)
+        row = {"epoch": epoch} | train_epoch(config, data, net, optimizer, schedule, generator)
         log_probabilities = predict(net, x_test)
         row |= _scores("test", log_probabilities, data.y_test)
         row["seconds"] = time.perf_counter() - epoch_started
@@ -134,7 +134,9 @@ def train(config: Config, data: Dataset, progress: bool = True) -> Run:
     )
 
 
-def _optimizer(config: Config, net: nn.Module, steps_an_epoch: int):
+def make_optimizer(
+    config: Config, net: nn.Module, steps_an_epoch: int
+) -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.OneCycleLR]:
     """SGD with Nesterov momentum under the OneCycle schedule (Smith & Topin 2018), stepped every batch."""
     optimizer = torch.optim.SGD(
         net.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
@@ -145,10 +147,18 @@ def _optimizer(config: Config, net: nn.Module, steps_an_epoch: int):
     return optimizer, schedule
 
 
-def _train_epoch(config: Config, data: Dataset, net: nn.Module, optimizer, schedule, generator) -> dict:
-    """Every training image once, in random order, each under a random affine map of its own.
+def train_epoch(
+    config: Config,
+    data: Dataset,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Train on every image once, in random order, each under a random affine map of its own.
 
-    Nothing in the loop waits for the device: outputs stay there until the epoch ends.
+    Nothing in the loop waits for the device: outputs stay there until the epoch ends. Returns the epoch's
+    train_loss, train_accuracy and penalty, as `Run` has them.
     """
     net.train()
     n, size = len(data.y_train), config.batch_size

@@ -144,6 +144,12 @@ def test_the_network_in_other_words():
     torch.testing.assert_close(net(x), scores - scores.logsumexp(dim=1, keepdim=True))
 
 
+def test_first_weights_are_he_et_al_s():
+    for layer in Net(widths=(64, 64, 64)).features:
+        if isinstance(layer, nn.Conv2d):
+            assert layer.weight.std().item() == pytest.approx((2 / layer.weight[0].numel()) ** 0.5, rel=0.1)
+
+
 def test_same_seed_same_weights_whatever_the_normalization():
     def weights(nm):
         torch.manual_seed(5)

@@ -55,7 +55,7 @@ def test_headless(tmp_path):
     code, shown, progress = run_headless(clone, SEED="7")
     assert code == 0, progress
     for label in ("BN + L1", "GN", "LN"):
-        assert f"| {label} |" in shown and f"\r{label} " in progress
+        assert f"| {label} |" in shown.replace("\N{NO-BREAK SPACE}", " ") and f"\r{label} " in progress
     assert shown.rstrip().endswith(f"The executed notebook: runs/{NOTEBOOK.name}")
     finished = runs.read(clone / "runs" / "results" / "notebook.jsonl")
     assert [run.config.label for run in finished] == ["BN + L1", "GN", "LN"]

@@ -14,7 +14,8 @@ def without_seconds(run):
 
 @pytest.mark.parametrize("nm", NORMALIZATIONS)
 def test_learns_the_digits(nm, digits):
-    run = train(Config(nm, gp=4, epochs=20, batch_size=32), digits, progress=False)
+    lr = 0.02 if nm == "none" else 0.1  # a network without normalization bears less
+    run = train(Config(nm, gp=4, epochs=20, batch_size=32, lr=lr), digits, progress=False)
     assert run.history[-1]["test_accuracy"] > 90
     assert run.history[-1]["train_loss"] < 0.3 < run.history[0]["train_loss"]
 
