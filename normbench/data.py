@@ -119,14 +119,14 @@ def _torchvision(name: str, root: Path) -> Dataset:
     try:
         train, test = (maker(root, train=part, download=True) for part in (True, False))
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) or reason.startswith("Error downloading"):
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        if isinstance(error, OSError) or str(error).startswith("Error downloading"):
             raise FileNotFoundError(
-                f"{name} is not in {root}/ and could not be downloaded ({_shorten(reason)}). Put its files "
+                f"{name} is not in {root}/ and could not be downloaded ({reason}). Put its files "
                 f"there, name the folder that has them with DATA_DIR, or use DATASET=digits."
             ) from error
         raise ValueError(
-            f"{name}: a file under {root / maker.__name__}/ is broken ({_shorten(reason)}); "
+            f"{name}: a file under {root / maker.__name__}/ is broken ({reason}); "
             f"delete that folder, and it is downloaded again"
         ) from error
     return _dataset(name, train.data, train.targets, test.data, test.targets)
@@ -180,7 +180,3 @@ def _check(name: str, part: str, x: Tensor, y: Tensor, classes: int) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= classes:
         raise ValueError(f"{name}: y_{part} has labels from {low} to {high}, allowed are 0 to {classes - 1}")
-
-
-def _shorten(text: str, length: int = 160) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

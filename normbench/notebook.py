@@ -133,6 +133,9 @@ def main(source: str, target: str) -> int:
     except CellExecutionError as error:
         print(f"\n{error.ename}: {error.evalue}\nThe notebook up to there: {target}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nStopped. The notebook up to there: {target}", file=sys.stderr)
+        return 130
     print(f"\n{_results(notebook)}\n\nThe executed notebook: {target}")
     return 0
 

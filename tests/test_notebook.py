@@ -80,12 +80,13 @@ def test_headless_says_what_is_wrong_in_one_line(tmp_path, environment, message)
     assert error.startswith(message) and where == f"The notebook up to there: runs/{NOTEBOOK.name}"
 
 
-def colab_notebook(tmp_path, drive):
+def colab_notebook(tmp_path, drive, consent=True):
     """The notebook alone in a folder, with a google.colab whose Drive is `drive`."""
+    refusal = "" if consent else "    raise ValueError('mount failed')\n"
     package = tmp_path / "site" / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "drive.py").write_text(f"def mount(path):\n    assert path == {str(drive)!r}\n    print('mounted')\n")
+    (package / "drive.py").write_text(f"def mount(path):\n    assert path == {str(drive)!r}\n{refusal}")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in notebook.cells:
         cell.source = cell.source.replace("/content/drive", str(drive))
@@ -101,13 +102,19 @@ def test_on_colab_with_the_project_in_drive(environment, tmp_path):
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
     client.execute()
     assert (tmp_path / "out" / "images" / "overview.png").exists()
-    assert "mounted" in str(client.nb.cells)
 
 
 def test_on_colab_with_the_project_missing(environment, tmp_path):
     client = colab_notebook(tmp_path, tmp_path / "drive")
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
     with pytest.raises(Exception, match=r"copy model\.py and the folder normbench to MyDrive/S5_Normalization"):
+        client.execute()
+
+
+def test_on_colab_without_consent(environment, tmp_path):
+    client = colab_notebook(tmp_path, tmp_path / "drive", consent=False)
+    environment.setenv("PYTHONPATH", str(tmp_path / "site"))
+    with pytest.raises(Exception, match=r"Drive is not mounted \(mount failed\): run this cell again"):
         client.execute()
 
 
