@@ -19,7 +19,8 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest
 
 publish: $(VENV)/study
-	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK) $(NOTEBOOK)
+	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK) runs/$(NOTEBOOK)
+	cp runs/$(NOTEBOOK) $(NOTEBOOK)
 	$(BIN)/python -m normbench.report
 
 clean:
