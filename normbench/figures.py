@@ -143,7 +143,7 @@ def plot_misclassified(run: Run, data: Dataset, n: int = 10) -> Figure:
         for axes, i, image, actual in zip(grid.flat, worst, images, labels):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
             axes.set_xlim(0, 2.3)
-            says = f"predicted {data.classes[predicted[i]]}\n({confidence[i]:.0%} sure)"
+            says = f"predicted {data.classes[predicted[i]]}\n({confidence[i]:.1%} sure)"
             axes.text(1.12, 0.64, says, color=COLORS[run.config.nm], weight="bold", va="center")
             axes.text(1.12, 0.2, f"actual {data.classes[actual]}", va="center")
         shown = f"the {len(worst)} most confident mistakes" if worst else "no mistakes to show"

@@ -55,7 +55,7 @@ def test_the_most_confident_mistakes_come_first(runs, few_digits):
     assert f"BN + L1: {run.errors} of 50 digits" in figure.get_suptitle()
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == min(10, run.errors)
-    confidences = [int(texts(axes)[0].split("(")[1].split("%")[0]) for axes in shown]
+    confidences = [float(texts(axes)[0].split("(")[1].split("%")[0]) for axes in shown]
     assert confidences == sorted(confidences, reverse=True)
     said = [tuple(text.replace("\n", " ").split()[1] for text in texts(axes)) for axes in shown]
     wrong = [(str(p), str(y)) for p, y in zip(run.predictions.tolist(), few_digits.y_test.tolist()) if p != y]
