@@ -69,10 +69,14 @@ def _data(run: Run) -> str:
 
 
 def _curves(axes: Axes, runs: Sequence[Run], metric: str) -> None:
-    digits = 4 if metric.endswith("loss") else 2
-    for run in runs:
-        x, y = ([row[key] for row in run.history] for key in ("epoch", metric))
-        axes.plot(x, y, color=COLORS[run.config.nm], marker="o", markersize=4, linewidth=2)
+    curves = [(run, metric, run.config.label, "-") for run in runs]
+    if metric == "train_loss":
+        curves += [(run, "penalty", "L1 penalty", ":") for run in runs if run.config.l1]
+    values = [[row[key] for row in run.history] for run, key, _, _ in curves]
+    colors = [COLORS[run.config.nm] for run, *_ in curves]
+    epochs = [row["epoch"] for row in runs[0].history]
+    for y, color, (*_, style) in zip(values, colors, curves):
+        axes.plot(epochs, y, color=color, linestyle=style, marker="o", markersize=4, linewidth=2)
     axes.set(xlabel="Epoch", ylabel=METRICS[metric])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if metric.endswith("loss"):
@@ -81,10 +85,10 @@ def _curves(axes: Axes, runs: Sequence[Run], metric: str) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        _zoom(axes, [[row[metric] for row in run.history] for run in runs])
-    ends = [(run, run.history[-1]) for run in runs]
-    labels = [(f"{run.config.label} {row[metric]:.{digits}f}", COLORS[run.config.nm]) for run, row in ends]
-    _label_ends(axes, runs[0].config.epochs, [row[metric] for _, row in ends], labels)
+        _zoom(axes, values)
+    digits = 4 if metric.endswith("loss") else 2
+    labels = [f"{label} {y[-1]:.{digits}f}" for (_, _, label, _), y in zip(curves, values)]
+    _label_ends(axes, epochs[-1], [y[-1] for y in values], labels, colors)
 
 
 def _zoom(axes: Axes, curves: list[list[float]]) -> None:
@@ -98,7 +102,7 @@ def _zoom(axes: Axes, curves: list[list[float]]) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _label_ends(axes: Axes, x: float, values: list[float], labels: list[tuple[str, str]]) -> None:
+def _label_ends(axes: Axes, x: float, values: list[float], labels: list[str], colors: list[str]) -> None:
     """Write each label right of its line's end, pushed apart where they would overlap."""
     figure = axes.get_figure()
     figure.draw_without_rendering()
@@ -112,22 +116,21 @@ def _label_ends(axes: Axes, x: float, values: list[float], labels: list[tuple[st
         spread[i] = max(spread[i], spread[i - 1] + gap)
     spread -= max(0.0, (spread - heights[order]).max() / 2)
     for i, y in zip(order, spread):
-        text, color = labels[i]
         axes.annotate(
-            text,
+            labels[i],
             (x, values[i]),
             (1.03, y),
             textcoords="axes fraction",
-            color=color,
+            color=colors[i],
             weight="bold",
             va="center",
             annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=color, alpha=0.5, shrinkA=0, shrinkB=4),
+            arrowprops=dict(arrowstyle="-", color=colors[i], alpha=0.5, shrinkA=0, shrinkB=4),
         )
 
 
 def plot_misclassified(run: Run, data: Dataset, n: int = 10) -> Figure:
-    """The `n` test images that the run was most confidently wrong about, in 5 rows of 2.
+    """The `n` test images that the run was most confidently wrong about, in rows of 2.
 
     Beside each: what was predicted, with the run's probability for it, and what it is.
     """
@@ -136,8 +139,9 @@ def plot_misclassified(run: Run, data: Dataset, n: int = 10) -> Figure:
     worst = wrong[confidence[wrong].argsort(descending=True)][:n].tolist()
     images, labels = _pixels(data.x_test[worst]), data.y_test[worst].tolist()
     title = f"{run.config.label}: {len(wrong)} of {len(run.correct):,} {data.name} test images are wrong"
+    rows = max(1, (len(worst) + 1) // 2)
     with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, grid = plt.subplots((n + 1) // 2, 2, figsize=(7, 0.75 * n), layout="constrained")
+        figure, grid = plt.subplots(rows, 2, figsize=(7, 1.4 * rows + 0.5), layout="constrained")
         for axes in grid.flat:
             axes.axis("off")
         for axes, i, image, actual in zip(grid.flat, worst, images, labels):

@@ -35,14 +35,14 @@ class Config:
             value, allowed = getattr(self, field.name), (field.type,) + (int,) * (field.type is float)
             if not isinstance(value, allowed) or isinstance(value, bool):
                 raise TypeError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
-        for name, low in dict(epochs=1, batch_size=1, seed=0, l1=0, weight_decay=0).items():
+        for name, low in dict(gp=1, epochs=1, batch_size=1, seed=0, l1=0, weight_decay=0).items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
             if getattr(self, name) == math.inf:
                 raise ValueError(f"{name} must be finite, got inf")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be above 0, got {self.lr}")
-        normalization(self.nm, self.gp if self.nm == "GN" else 1, self.gp)  # raises for unknown names
+        normalization(self.nm, channels=self.gp, group=self.gp)  # raises for an unknown name
 
     @property
     def label(self) -> str:

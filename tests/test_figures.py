@@ -31,12 +31,20 @@ def assert_nothing_overlaps(axes):
 def test_metric_shows_every_run_and_labels_its_end(runs, metric):
     (axes,) = figures.plot_metric(runs, metric, "Graph").axes
     assert "digits" in axes.get_title("left") and axes.get_xlabel() and axes.get_ylabel()
-    for run, line in zip(runs, axes.lines, strict=True):
+    solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+    for run, line in zip(runs, solid, strict=True):
         assert list(line.get_ydata()) == [row[metric] for row in run.history]
         assert line.get_color() == figures.COLORS[run.config.nm]
         end = f"{run.history[-1][metric]:.{4 if 'loss' in metric else 2}f}"
         assert f"{run.config.label} {end}" in texts(axes)
     assert_nothing_overlaps(axes)
+
+
+def test_the_penalty_has_a_line_of_its_own(runs):
+    (axes,) = figures.plot_metric(runs, "train_loss", "Graph").axes
+    (dotted,) = (line for line in axes.lines if line.get_linestyle() == ":")
+    assert list(dotted.get_ydata()) == [row["penalty"] for row in runs[0].history]
+    assert f"L1 penalty {runs[0].history[-1]['penalty']:.4f}" in texts(axes)
 
 
 def test_labels_of_equal_values_do_not_overlap(runs):

@@ -129,7 +129,7 @@ def test_images_too_small_for_the_network(few_digits):
     "values, error, message",
     (
         (dict(nm="batch"), ValueError, "unknown normalization 'batch'"),
-        (dict(nm="GN", gp=0), ValueError, "0 groups"),
+        (dict(nm="GN", gp=0), ValueError, "gp must be at least 1, got 0"),
         (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
         (dict(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
         (dict(l1=-1e-4), ValueError, "l1 must be at least 0, got -0.0001"),
