@@ -11,8 +11,8 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from normbench import runs
-from normbench.notebook import choose_device, describe, output_folder, setting
+from normbench import report, runs
+from normbench.notebook import _results, choose_device, describe, output_folder, setting
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "S5_Normalization.ipynb"
@@ -133,6 +133,12 @@ def test_the_published_notebook_shows_its_results():
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
     assert NOTEBOOK.stat().st_size < 2 * 2**20
     assert max(len(cell.source.splitlines()) for cell in code) <= 25
+
+
+def test_the_published_notebook_says_what_the_published_runs_say():
+    published = runs.read(ROOT / report.RESULTS)
+    shown = _results(nbformat.read(NOTEBOOK, as_version=4))
+    assert shown == f"{report.table(published)}\n\n{report.conditions(published)}"
 
 
 def test_settings(monkeypatch):
