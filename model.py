@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 NORMALIZATIONS = ("BN", "GN", "LN", "IN", "none")
+WIDTHS = (8, 16, 16, 16, 12)
 
 
 def normalization(nm: str, channels: int, group: int = 2) -> nn.Module:
@@ -71,7 +72,7 @@ class Net(nn.Module):
         *,
         in_channels: int = 1,
         classes: int = 10,
-        widths: tuple[int, ...] = (8, 16, 16, 16, 12),
+        widths: tuple[int, ...] = WIDTHS,
         pools: tuple[int, ...] = (1, 3),
         padded: tuple[int, ...] = (2, 3),
     ):

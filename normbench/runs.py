@@ -1,15 +1,55 @@
-"""Finished runs as lines of a file: one JSON object a run."""
+"""Many trainings; finished runs as lines of a file, one JSON object a run."""
 
 import base64
 import json
 import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from normbench.train import Config, Run
+from normbench.data import Dataset
+from normbench.train import Config, Run, train
+
+
+def run_all(
+    configs: Sequence[Config], data: Dataset, path: str | os.PathLike, workers: int = 1, progress: bool = True
+) -> list[Run]:
+    """The run of each config on `data`, in their order: the one kept in the file, or else a new one.
+
+    A new run is kept as soon as it is finished, so that the same call goes on after a stop. With several
+    `workers`, as many processes train side by side and share the processor's threads.
+
+    Raises as `train`, `append` and `read` do.
+    """
+    kept = {run.config: run for run in read(path) if run.dataset == data.name} if Path(path).exists() else {}
+    missing = [config for config in dict.fromkeys(configs) if config not in kept]
+    for run in _trained(missing, data, workers, progress):
+        append(run, path)
+        kept[run.config] = run
+    return [kept[config] for config in configs]
+
+
+def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: bool) -> Iterator[Run]:
+    """New runs, in the order they are finished."""
+    if workers == 1:
+        yield from (train(config, data, progress) for config in configs)
+        return
+    threads = max(1, torch.get_num_threads() // workers)
+    # A forked process could not use the threads, or the GPU, that this one has started.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,)) as pool:
+        for future in as_completed([pool.submit(train, config, data, False) for config in configs]):
+            run = future.result()
+            if progress:
+                print(
+                    f"{run.config.label}, seed {run.config.seed}: {run.history[-1]['test_accuracy']:.2f} %", flush=True
+                )
+            yield run
 
 
 def append(run: Run, path: str | os.PathLike) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import Net, normalization
+from model import WIDTHS, Net, normalization
 from normbench.augment import affine_matrices, warp
 from normbench.data import Dataset
 from normbench.progress import epochs_bar
@@ -28,6 +28,7 @@ class Config:
     batch_size: int = 128
     lr: float = 0.1  # peak of the OneCycle schedule
     weight_decay: float = 5e-4
+    width: int = 1  # factor on the channels of every convolution
     seed: int = 0
 
     def __post_init__(self):
@@ -35,7 +36,7 @@ class Config:
             value, allowed = getattr(self, field.name), (field.type,) + (int,) * (field.type is float)
             if not isinstance(value, allowed) or isinstance(value, bool):
                 raise TypeError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
-        for name, low in dict(gp=1, epochs=1, batch_size=1, seed=0, l1=0, weight_decay=0).items():
+        for name, low in dict(gp=1, epochs=1, batch_size=1, width=1, seed=0, l1=0, weight_decay=0).items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
             if getattr(self, name) == math.inf:
@@ -84,9 +85,10 @@ def build(config: Config, data: Dataset) -> nn.Module:
 
     Raises ValueError where the images are too small for it.
     """
+    widths = tuple(config.width * width for width in WIDTHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        net = Net(config.nm, config.gp, in_channels=data.image_shape[0], classes=len(data.classes))
+        net = Net(config.nm, config.gp, in_channels=data.image_shape[0], classes=len(data.classes), widths=widths)
     try:
         predict(net, torch.zeros(1, *data.image_shape))
     except RuntimeError as error:
@@ -108,7 +110,7 @@ def train(config: Config, data: Dataset, progress: bool = True) -> Run:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
     started = time.perf_counter()
     net = build(config, data).to(data.device, memory_format=torch.channels_last)
-    optimizer, schedule = make_optimizer(config, net, math.ceil(n / config.batch_size))
+    optimizer, schedule = make_optimizer(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
     x_test, history = data.standardize(data.x_test), []
     bar = epochs_bar(config.epochs, config.label, progress)
@@ -135,15 +137,17 @@ def train(config: Config, data: Dataset, progress: bool = True) -> Run:
 
 
 def make_optimizer(
-    config: Config, net: nn.Module, steps_an_epoch: int
+    config: Config, net: nn.Module, images: int
 ) -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.OneCycleLR]:
-    """SGD with Nesterov momentum under the OneCycle schedule (Smith & Topin 2018), stepped every batch."""
+    """SGD with Nesterov momentum under the OneCycle schedule (Smith & Topin 2018), stepped every batch.
+
+    The schedule ends when `config.epochs` times as many `images` have been trained on.
+    """
     optimizer = torch.optim.SGD(
         net.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=config.epochs * steps_an_epoch, cycle_momentum=False
-    )
+    steps = config.epochs * math.ceil(images / config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, cycle_momentum=False)
     return optimizer, schedule
 
 

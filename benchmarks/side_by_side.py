@@ -1,0 +1,43 @@
+"""Two trainings side by side, each with half the threads, against one after the other with all of them.
+
+    python -m benchmarks.side_by_side [--dataset mnist] [--epochs 5] [--rounds 3]
+
+The two ways alternate; seconds from the first start to the last finish, starting processes included.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from normbench.data import Dataset, load
+from normbench.runs import run_all
+from normbench.train import Config
+
+
+def seconds(workers: int, epochs: int, data: Dataset) -> float:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [Config("GN", epochs=epochs, seed=seed) for seed in range(2)]
+        run_all(configs, data, Path(folder) / "runs.jsonl", workers, progress=False)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="auto")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    data = load(arguments.dataset)
+    pairs = [[seconds(workers, arguments.epochs, data) for workers in (1, 2)] for _ in range(arguments.rounds)]
+    in_turn, beside = (statistics.median(times) for times in zip(*pairs))
+    print(
+        f"{data.name}, two trainings of {arguments.epochs} epochs: in turn {in_turn:.1f} s, "
+        f"side by side {beside:.1f} s, ratio {in_turn / beside:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
