@@ -11,7 +11,7 @@ goes on after a stop.
 import argparse
 
 from normbench.data import load
-from normbench.notebook import choose_device
+from normbench.device import choose_device
 from normbench.report import seeds_table
 from normbench.runs import run_all
 from normbench.train import Config

@@ -24,9 +24,9 @@ from matplotlib.ticker import NullLocator
 
 from benchmarks.loop import conventional_epoch, our_epoch, timed
 from normbench.data import load
+from normbench.device import choose_device, device_name
 from normbench.figures import STYLE
-from normbench.notebook import choose_device
-from normbench.train import Config, build, device_name
+from normbench.train import Config, build
 
 SAVED, DRAWN = Path("results/cost.jsonl"), Path("images/cost.png")
 EPOCHS = 20

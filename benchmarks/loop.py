@@ -27,8 +27,8 @@ from torchvision import transforms
 
 from model import normalization
 from normbench.data import Dataset, load
-from normbench.notebook import choose_device
-from normbench.train import Config, build, device_name, make_optimizer, train_epoch
+from normbench.device import choose_device, device_name
+from normbench.train import Config, build, make_optimizer, train_epoch
 
 SAVED = Path("results/speed.jsonl")
 LOOPS = ("study A", "our network", "ours", "floor")

@@ -12,13 +12,10 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-import torch
 from matplotlib.figure import Figure
 from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import ExecutePreprocessor
 from traitlets.config import Config
-
-from normbench.train import device_name
 
 
 def setting(name: str, default: str | int) -> str | int:
@@ -33,28 +30,6 @@ def setting(name: str, default: str | int) -> str | int:
         return type(default)(text)
     except ValueError:
         raise ValueError(f"{name} must be a whole number, got {text!r}") from None
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`, or a GPU where there is one for "auto".
-
-    Raises ValueError for a device that torch does not know or that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"DEVICE {name!r} cannot be used here ({reason}); try auto or cpu") from None
-
-
-def describe(device: torch.device) -> str:
-    """One line on the device in use; without a GPU, another on how to get one."""
-    text = f"Training on {device_name(device)}."
-    if device.type == "cpu":
-        text += "\nNo GPU in use. In Colab: Runtime → Change runtime type → GPU, then run all cells again."
-    return text
 
 
 def output_folder(name: str) -> Path:

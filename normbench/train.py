@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model import WIDTHS, Net, normalization
 from normbench.augment import affine_matrices, warp
 from normbench.data import Dataset
+from normbench.device import device_name
 from normbench.progress import epochs_bar
 
 
@@ -97,9 +98,10 @@ def build(config: Config, data: Dataset) -> nn.Module:
     return net
 
 
-def train(config: Config, data: Dataset, progress: bool = True) -> Run:
+def train(config: Config, data: Dataset, progress: bool = True, net: nn.Module | None = None) -> Run:
     """Train a network on `data`, on the device that holds it, and test it after every epoch.
 
+    The network is that of `config`, unless another is given: one from images to log-probabilities.
     Same config, data, device and library versions give the same run, bit for bit on a CPU.
 
     Raises ValueError where the batch is larger than the training set, FloatingPointError where the
@@ -109,7 +111,7 @@ def train(config: Config, data: Dataset, progress: bool = True) -> Run:
     if config.batch_size > n:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
     started = time.perf_counter()
-    net = build(config, data).to(data.device, memory_format=torch.channels_last)
+    net = (build(config, data) if net is None else net).to(data.device, memory_format=torch.channels_last)
     optimizer, schedule = make_optimizer(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
     x_test, history = data.standardize(data.x_test), []
@@ -214,11 +216,3 @@ def _check_finite(config: Config, row: dict[str, float]) -> None:
             f"{config.label}: the loss is not finite in epoch {row['epoch']}; "
             f"try a lower learning rate than {config.lr:g} or a smaller l1 than {config.l1:g}"
         )
-
-
-def device_name(device: torch.device) -> str:
-    """What a reader can compare with: the GPU's name, or the CPU's thread count."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type.upper()} ({threads} thread{'s' * (threads > 1)})"

@@ -126,6 +126,7 @@ def test_parameters():
 def test_the_network_in_other_words():
     """Net against the same arithmetic written out with functions, in double precision."""
     net = Net("GN", gp=4).double()
+    weights = nn.init.normal_(net.average[1].weight)[:, 0]
     x = y = torch.randn(3, 1, 28, 28).double()
     for layer in net.features:
         if isinstance(layer, nn.Conv2d):
@@ -140,8 +141,13 @@ def test_the_network_in_other_words():
             y = ((groups - mean) / (std**2 + 1e-5).sqrt()).view_as(y)
         elif isinstance(layer, nn.ReLU):
             y = y.clamp(min=0)
-    scores = y.mean(dim=(2, 3)) @ net.classifier.weight.T + net.classifier.bias
+    scores = (weights * y).sum(dim=(2, 3)) @ net.classifier.weight.T + net.classifier.bias
     torch.testing.assert_close(net(x), scores - scores.logsumexp(dim=1, keepdim=True))
+
+
+def test_the_average_starts_as_the_plain_one():
+    net, maps = Net(), torch.randn(2, 16, 12, 6)
+    torch.testing.assert_close(net.average(maps), maps.mean(dim=(2, 3)))
 
 
 def test_first_weights_are_he_et_al_s():

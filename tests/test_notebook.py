@@ -12,7 +12,8 @@ import torch
 from nbclient import NotebookClient
 
 from normbench import report, runs
-from normbench.notebook import _results, choose_device, describe, output_folder, setting
+from normbench.device import choose_device, describe
+from normbench.notebook import _results, output_folder, setting
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "S5_Normalization.ipynb"

@@ -45,6 +45,20 @@ def test_another_seed_another_history(few_digits):
     assert without_seconds(first) != without_seconds(second)
 
 
+def test_a_network_of_one_s_own(few_digits):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.LogSoftmax(dim=1))
+    run = train(Config(epochs=1), few_digits, progress=False, net=net)
+    assert run.parameters == 7850 and run.history[0]["train_loss"] > 0
+
+
+def test_width_multiplies_the_channels(few_digits):
+    convolutions = [
+        [m for m in build(Config(width=width), few_digits).modules() if isinstance(m, torch.nn.Conv2d)]
+        for width in (1, 3)
+    ]
+    assert all(3 * one.out_channels == three.out_channels for one, three in zip(*convolutions, strict=True))
+
+
 def test_the_caller_s_random_numbers_are_left_alone(few_digits):
     state = torch.random.get_rng_state()
     train(Config(epochs=1), few_digits, progress=False)
@@ -120,8 +134,8 @@ def test_a_batch_above_the_data_set(few_digits):
 
 
 def test_images_too_small_for_the_network(few_digits):
-    small = {part: getattr(few_digits, part)[..., 9:19, 9:19] for part in ("x_train", "x_test")}
-    with pytest.raises(ValueError, match=r"images of 10x10 pixels are too small"):
+    small = {part: getattr(few_digits, part)[..., 10:17, 10:17] for part in ("x_train", "x_test")}
+    with pytest.raises(ValueError, match=r"images of 7x7 pixels are too small"):
         train(Config(), dataclasses.replace(few_digits, **small))
 
 
@@ -131,6 +145,7 @@ def test_images_too_small_for_the_network(few_digits):
         (dict(nm="batch"), ValueError, "unknown normalization 'batch'"),
         (dict(nm="GN", gp=0), ValueError, "gp must be at least 1, got 0"),
         (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
+        (dict(width=0), ValueError, "width must be at least 1, got 0"),
         (dict(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
         (dict(l1=-1e-4), ValueError, "l1 must be at least 0, got -0.0001"),
         (dict(weight_decay=-1), ValueError, "weight_decay must be at least 0, got -1"),

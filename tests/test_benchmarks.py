@@ -1,0 +1,66 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import cost, loop, search
+from model import Net
+from normbench.train import Config, build
+
+IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
+
+
+def test_study_a_has_the_published_number_of_parameters():
+    net = loop.study_a("BN")
+    assert sum(p.numel() for p in net.parameters()) == 8040
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_all_four_loops_train_an_epoch(few_digits):
+    row = loop.compare("GN", few_digits, rounds=1)
+    assert tuple(row["seconds"]) == loop.LOOPS and min(row["seconds"].values()) > 0
+
+
+def test_the_conventional_loop_trains(few_digits):
+    config = Config(batch_size=100, lr=0.01)
+    net = build(config, few_digits)
+    before = nn.utils.parameters_to_vector(net.parameters()).clone()
+    loop.conventional_epoch(config, few_digits, net)()
+    assert not torch.equal(before, nn.utils.parameters_to_vector(net.parameters()))
+
+
+@pytest.mark.parametrize("nm", ("BN", "LN"))
+def test_the_search_s_notation_of_the_network_in_use(nm):
+    net, written, x = Net(nm), search.network(IN_USE, nm), torch.randn(4, 1, 28, 28)
+    for p, q in zip(net.parameters(), written.parameters(), strict=True):
+        q.data.copy_(p)
+    torch.testing.assert_close(net(x), written(x))
+
+
+@pytest.mark.parametrize(
+    "layers, parameters",
+    (
+        ("8k5v", 8 * 25 + 2 * 8 + 90),
+        ("8t2 M", 8 * 9 + 2 * 8 + 90),
+        ("8 r8", 8 * 9 + 8 * 8 * 9 + 4 * 8 + 90),
+        ("8 s16", 8 * 9 + 8 * 9 + 8 * 16 + 2 * 24 + 170),
+        ("8t2v P H", 8 * 9 + 2 * 8 + 8 * 36 + 90),
+    ),
+)
+def test_the_search_s_notation(layers, parameters):
+    net = search.network(layers, "BN")
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_accuracy_md_says_what_the_log_says():
+    text = search.SHOWN.read_text()
+    assert search.update(text, "search", search.table(search.read())) == text, "run `python -m benchmarks.search`"
+
+
+def test_the_cost_figure_shows_the_log():
+    rows = [json.loads(line) for line in cost.SAVED.read_text().splitlines()]
+    axes = cost.plot_cost(rows).axes
+    drawn = [y for line in axes[0].lines for y in line.get_ydata()]
+    assert sorted(drawn) == sorted(cost.EPOCHS * row["seconds"] for row in rows if row["axis"] == "batch_size")
