@@ -30,31 +30,47 @@ from normbench.train import Config, build
 
 SAVED, DRAWN = Path("results/cost.jsonl"), Path("images/cost.png")
 EPOCHS = 20
-AXES = {  # what grows, by which values; the others stay at 128, all of them, and 1
-    "batch_size": (16, 32, 64, 128, 256, 512, 1024),
+USUAL = {"batch_size": 128, "images": 60_000, "width": 1}
+AXES = {  # what grows while the others are as usual
+    "batch_size": (16, 64, 128, 256, 1024),
     "images": (7_500, 15_000, 30_000, 60_000),
     "width": (1, 2, 4),
 }
-TITLES = {"batch_size": "images in a batch", "images": "training images", "width": "width, times the channels"}
+TITLES = {"batch_size": "images in a batch", "images": "training images", "width": "channels, times those in use"}
 LOOPS = {"ours": "#0072B2", "conventional": "#D55E00"}
 
 
-def measure(loop: str, axis: str, value: int, dataset: str, device: str) -> dict:
+def settings() -> list[dict[str, int]]:
+    """What is measured, each once."""
+    all_of_them = [USUAL | {axis: value} for axis, values in AXES.items() for value in values]
+    return [setting for i, setting in enumerate(all_of_them) if setting not in all_of_them[:i]]
+
+
+def measure(loop: str, setting: dict[str, int], dataset: str, device: str) -> dict:
     """One epoch in a fresh process: seconds, and the peak memory in MiB."""
     data = load(dataset, device=choose_device(device))
-    images = min(value if axis == "images" else 60_000, len(data.y_train))
-    data = replace(data, x_train=data.x_train[:images], y_train=data.y_train[:images])
-    config = Config("GN", epochs=2, **({axis: value} if axis != "images" else {}))
-    epoch = our_epoch(config, data) if loop == "ours" else conventional_epoch(config, data, build(config, data))
-    if loop == "ours":  # its first epoch is also the library's warm-up
-        epoch()
+    if setting["images"] > len(data.y_train):
+        raise ValueError(f"{setting['images']} images are wanted, {data.name} has {len(data.y_train)}")
+    data = replace(data, x_train=data.x_train[: setting["images"]], y_train=data.y_train[: setting["images"]])
+    config = Config("GN", epochs=2, batch_size=setting["batch_size"], width=setting["width"])
+    if loop == "ours":
+        epoch = our_epoch(config, data)
+        epoch()  # the library's warm-up, which would be a large share of so short an epoch
+    else:
+        epoch = conventional_epoch(config, data, build(config, data))
     seconds = timed(epoch, data.device)
     if data.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(data.device) / 2**20
     else:  # macOS counts bytes, Linux KiB
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     where = {"dataset": data.name, "device": device_name(data.device)}
-    return {"loop": loop, "axis": axis, "value": value, "seconds": seconds, "peak_mib": peak} | where
+    return {"loop": loop} | setting | {"seconds": seconds, "peak_mib": peak} | where
+
+
+def along(axis: str, rows: list[dict]) -> list[dict]:
+    """The rows in which nothing but `axis` differs from the usual, in its order."""
+    others = [key for key in USUAL if key != axis]
+    return sorted((row for row in rows if all(row[key] == USUAL[key] for key in others)), key=lambda row: row[axis])
 
 
 def plot_cost(rows: list[dict]) -> Figure:
@@ -63,8 +79,8 @@ def plot_cost(rows: list[dict]) -> Figure:
         figure, grid = plt.subplots(2, len(AXES), figsize=(13, 7), layout="constrained", sharex="col", sharey="row")
         for column, axis in zip(grid.T, AXES):
             for loop, color in LOOPS.items():
-                line = [row for row in rows if (row["loop"], row["axis"]) == (loop, axis)]
-                x = [row["value"] for row in line]
+                line = along(axis, [row for row in rows if row["loop"] == loop])
+                x = [row[axis] for row in line]
                 style = dict(color=color, marker="o", linewidth=2, label=loop)
                 column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
                 column[1].plot(x, [row["peak_mib"] for row in line], **style)
@@ -87,12 +103,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     rows = []
-    for axis, values in AXES.items():
-        for value in values:
-            for loop in LOOPS:
-                with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                    rows.append(fresh.submit(measure, loop, axis, value, arguments.dataset, arguments.device).result())
-                print(rows[-1], flush=True)
+    for setting in settings():
+        for loop in LOOPS:
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                rows.append(fresh.submit(measure, loop, setting, arguments.dataset, arguments.device).result())
+            print(rows[-1], flush=True)
     SAVED.write_text("".join(json.dumps(row) + "\n" for row in rows))
     plot_cost(rows).savefig(DRAWN)
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.side_by_side [--dataset mnist] [--epochs 5] [--rounds 3]
 
-The two ways alternate; seconds from the first start to the last finish, starting processes included.
+The two ways alternate; seconds from the first start to the last finish, starting processes included. The
+outcome is put into benchmarks/SPEED.md.
 """
 
 import argparse
@@ -12,8 +13,12 @@ import time
 from pathlib import Path
 
 from normbench.data import Dataset, load
+from normbench.device import device_name
+from normbench.report import update
 from normbench.runs import run_all
 from normbench.train import Config
+
+SHOWN = Path("benchmarks/SPEED.md")
 
 
 def seconds(workers: int, epochs: int, data: Dataset) -> float:
@@ -33,10 +38,13 @@ def main() -> None:
     data = load(arguments.dataset)
     pairs = [[seconds(workers, arguments.epochs, data) for workers in (1, 2)] for _ in range(arguments.rounds)]
     in_turn, beside = (statistics.median(times) for times in zip(*pairs))
-    print(
-        f"{data.name}, two trainings of {arguments.epochs} epochs: in turn {in_turn:.1f} s, "
-        f"side by side {beside:.1f} s, ratio {in_turn / beside:.2f}"
+    outcome = (
+        f"Two trainings of {arguments.epochs} epochs ({data.name}, GN) take {in_turn:.1f} s in turn, with all threads "
+        f"each, and {beside:.1f} s side by side, with half of them each: a ratio of {in_turn / beside:.2f} "
+        f"(`python -m benchmarks.side_by_side`; {device_name(data.device)}, medians of {arguments.rounds} rounds)."
     )
+    SHOWN.write_text(update(SHOWN.read_text(), "side by side", outcome))
+    print(outcome)
 
 
 if __name__ == "__main__":

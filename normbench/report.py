@@ -191,7 +191,7 @@ def update(text: str, name: str, content: str) -> str:
 
     Raises ValueError where the markers are missing.
     """
-    begin, end = f"<!-- {name}: generated from results/ -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: generated -->", f"<!-- end of {name} -->"
     if begin not in text or end not in text:
         raise ValueError(f"README.md has no markers {begin} and {end}")
     before, after = text.split(begin)[0], text.split(end)[1]

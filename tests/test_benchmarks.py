@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -59,8 +57,20 @@ def test_accuracy_md_says_what_the_log_says():
     assert search.update(text, "search", search.table(search.read())) == text, "run `python -m benchmarks.search`"
 
 
-def test_the_cost_figure_shows_the_log():
-    rows = [json.loads(line) for line in cost.SAVED.read_text().splitlines()]
-    axes = cost.plot_cost(rows).axes
-    drawn = [y for line in axes[0].lines for y in line.get_ydata()]
-    assert sorted(drawn) == sorted(cost.EPOCHS * row["seconds"] for row in rows if row["axis"] == "batch_size")
+def test_the_cost_figure_shows_what_grows():
+    seconds = {"ours": 1.0, "conventional": 8.0}
+    rows = [
+        {"loop": name, "seconds": seconds[name] * i, "peak_mib": 100, "dataset": "made-up", "device": "CPU"} | setting
+        for name in cost.LOOPS
+        for i, setting in enumerate(cost.settings(), 1)
+    ]
+    figure = cost.plot_cost(rows)
+    for column, (axis, values) in enumerate(cost.AXES.items()):
+        for line, name in zip(figure.axes[column].lines, cost.LOOPS, strict=True):
+            assert line.get_xdata().tolist() == list(values)
+            expected = [row["seconds"] * cost.EPOCHS for row in cost.along(axis, rows) if row["loop"] == name]
+            assert line.get_ydata().tolist() == expected
+
+
+def test_every_cost_is_measured_once():
+    assert len(cost.settings()) == sum(map(len, cost.AXES.values())) - 2

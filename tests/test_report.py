@@ -87,7 +87,7 @@ def test_speed_table_gives_the_ratios():
 
 
 def test_update_replaces_the_generated_part_alone():
-    text = "before\n<!-- speed: generated from results/ -->\nold\n<!-- end of speed -->\nafter\n"
+    text = "before\n<!-- speed: generated -->\nold\n<!-- end of speed -->\nafter\n"
     updated = report.update(text, "speed", "new")
     assert updated.startswith("before\n") and updated.endswith("\nafter\n")
     assert "new" in updated and "old" not in updated
