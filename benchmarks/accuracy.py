@@ -12,7 +12,7 @@ import argparse
 
 from normbench.data import load
 from normbench.device import choose_device
-from normbench.report import seeds_table
+from normbench.readme import seeds_table
 from normbench.runs import run_all
 from normbench.train import Config
 

@@ -28,7 +28,7 @@ from torch import nn
 
 from model import normalization
 from normbench.data import load
-from normbench.report import update
+from normbench.readme import update
 from normbench.train import Config, train
 
 SAVED, SHOWN = Path("results/search.jsonl"), Path("benchmarks/ACCURACY.md")

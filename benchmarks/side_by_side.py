@@ -14,7 +14,7 @@ from pathlib import Path
 
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.report import update
+from normbench.readme import update
 from normbench.runs import run_all
 from normbench.train import Config
 

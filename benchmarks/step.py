@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.search import network
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.report import update
+from normbench.readme import update
 from normbench.train import Config, make_optimizer, train_epoch
 
 SHOWN = Path("benchmarks/SPEED.md")

@@ -1,25 +1,13 @@
-"""Finished runs become tables and sentences, and these become the README's generated part.
+"""Finished runs become tables and sentences: what the notebook and the README say of them."""
 
-    python -m normbench.report
-
-rewrites what stands between the markers in README.md from the files in results/.
-"""
-
-import json
 import math
-import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from model import NORMALIZATIONS, Net
-from normbench import runs as files
 from normbench.train import Run
-
-RESULTS = Path("results")
-README = Path("README.md")
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -132,85 +120,3 @@ def _parameters_row(nm: str) -> str:
     kept = sum(b.numel() for b in net.buffers() if b.ndim)
     total = sum(p.numel() for p in net.parameters())
     return f"| {nm} | {trainable} | {kept or '–'} | {total:,} |"
-
-
-def seeds_table(runs: Sequence[Run]) -> str:
-    """A Markdown table, a row a model: last-epoch test accuracy over the seeds."""
-    arms = {}
-    for run in runs:
-        arms.setdefault(run.config.label, []).append(run)
-    head = (
-        "| model | mean test accuracy | standard deviation | lowest | highest | runs | parameters |\n"
-        "|---|--:|--:|--:|--:|--:|--:|"
-    )
-    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in arms.items())])
-
-
-def _seeds_row(label: str, runs: Sequence[Run]) -> str:
-    values = [run.history[-1]["test_accuracy"] for run in runs]
-    deviation = f"{statistics.stdev(values):.3f}" if len(values) > 1 else "–"
-    cells = [label, f"**{statistics.mean(values):.3f} %**", deviation, f"{min(values):.2f} %", f"{max(values):.2f} %"]
-    return "| " + " | ".join([*cells, f"{len(runs)}", f"{runs[0].parameters:,}"]) + " |"
-
-
-def seeds_conditions(runs: Sequence[Run]) -> str:
-    config, seeds = runs[0].config, sorted({run.config.seed for run in runs})
-    epoch = statistics.median(run.seconds / run.config.epochs for run in runs)
-    return (
-        f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
-        f"{seeds[0]} to {seeds[-1]}; on {runs[0].device}, {epoch:.1f} s an epoch."
-    )
-
-
-def speed_table(rows: Sequence[dict]) -> str:
-    """A Markdown table of what `benchmarks.loop` saved, a row a normalization: seconds an epoch."""
-    head = (
-        "| | study A's loop and network | its loop, our network | ours | floor¹ | study A / ours | ours / floor |\n"
-        "|---|--:|--:|--:|--:|--:|--:|"
-    )
-    return "\n".join([head, *map(_speed_row, rows)])
-
-
-def _speed_row(row: dict) -> str:
-    study_a, _, ours, floor = seconds = row["seconds"].values()
-    cells = [row["nm"], *(f"{value:.2f} s" for value in seconds), f"**{study_a / ours:.1f}**", f"{ours / floor:.2f}"]
-    return "| " + " | ".join(cells) + " |"
-
-
-def speed_conditions(rows: Sequence[dict]) -> str:
-    row = rows[0]
-    return (
-        f"Seconds an epoch of {row['images']:,} images ({row['dataset']}), batch {row['batch_size']}, on "
-        f"{row['device']}; medians of {row['rounds']} rounds in which the four alternate. ¹ Forward, backward and "
-        f"optimizer step on one fixed batch: no data, no distortion."
-    )
-
-
-def update(text: str, name: str, content: str) -> str:
-    """The README `text` with its generated part `name` replaced by `content`.
-
-    Raises ValueError where the markers are missing.
-    """
-    begin, end = f"<!-- {name}: generated -->", f"<!-- end of {name} -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"README.md has no markers {begin} and {end}")
-    before, after = text.split(begin)[0], text.split(end)[1]
-    return f"{before}{begin}\n{content}\n{end}{after}"
-
-
-def readme(text: str, results: Path = RESULTS) -> str:
-    """The README `text` with all its generated parts made anew from the files in `results`."""
-    published, seeds = (files.read(results / name) for name in ("notebook.jsonl", "accuracy.jsonl"))
-    speed = [json.loads(line) for line in (results / "speed.jsonl").read_text().splitlines()]
-    parts = {
-        "results": (table(published), conditions(published), findings(published)),
-        "accuracy": (seeds_table(seeds), seeds_conditions(seeds)),
-        "speed": (speed_table(speed), speed_conditions(speed)),
-    }
-    for name, content in parts.items():
-        text = update(text, name, "\n\n".join(content))
-    return text
-
-
-if __name__ == "__main__":
-    README.write_text(readme(README.read_text()))

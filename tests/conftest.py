@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from normbench.data import Dataset, load
+from normbench.train import Config, Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +25,24 @@ def few_digits(digits) -> Dataset:
 @pytest.fixture(scope="session")
 def mnist() -> Dataset:
     return load("mnist")
+
+
+def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):
+    """A run over 200 test images of which the first `errors` are wrong."""
+    history = tuple(
+        dict(
+            epoch=i,
+            train_loss=0.25,
+            penalty=1000 * l1,
+            train_accuracy=97.5,
+            test_loss=0.125,
+            test_accuracy=accuracy,
+            seconds=1.0,
+        )
+        for i, accuracy in enumerate(accuracies, 1)
+    )
+    correct = torch.arange(200) >= errors
+    return Run(Config(nm, l1=l1, epochs=3), "made-up", history, correct, parameters=7000, seconds=4.0, device="CPU")
 
 
 def pytest_collection_modifyitems(items):

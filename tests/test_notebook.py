@@ -137,7 +137,7 @@ def test_the_published_notebook_shows_its_results():
 
 
 def test_the_published_notebook_says_what_the_published_runs_say():
-    published = runs.read(ROOT / report.RESULTS / "notebook.jsonl")
+    published = runs.read(ROOT / "results" / "notebook.jsonl")
     shown = _results(nbformat.read(NOTEBOOK, as_version=4))
     assert shown == f"{report.table(published)}\n\n{report.conditions(published)}"
 

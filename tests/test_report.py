@@ -1,31 +1,8 @@
-from pathlib import Path
-
 import pytest
-import torch
+from conftest import made_up_run
 
 from model import NORMALIZATIONS, Net
 from normbench import report
-from normbench.train import Config, Run
-
-ROOT = Path(__file__).parent.parent
-
-
-def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):
-    """A run over 200 test images of which the first `errors` are wrong."""
-    history = tuple(
-        dict(
-            epoch=i,
-            train_loss=0.25,
-            penalty=1000 * l1,
-            train_accuracy=97.5,
-            test_loss=0.125,
-            test_accuracy=accuracy,
-            seconds=1.0,
-        )
-        for i, accuracy in enumerate(accuracies, 1)
-    )
-    correct = torch.arange(200) >= errors
-    return Run(Config(nm, l1=l1, epochs=3), "made-up", history, correct, parameters=7000, seconds=4.0, device="CPU")
 
 
 @pytest.fixture
@@ -70,32 +47,3 @@ def test_parameters_table_counts():
         assert int(trainable) == (0 if nm == "none" else 2 * widths)
         assert kept == (str(2 * widths) if nm == "BN" else "–")
         assert int(total.replace(",", "")) == sum(p.numel() for p in Net(nm).parameters())
-
-
-def test_seeds_table_gives_mean_and_deviation():
-    runs = [made_up_run("BN", 1, accuracies=(90.0, last)) for last in (98.0, 99.0, 99.5)]
-    row, single = report.seeds_table([*runs, made_up_run("LN", 2)]).splitlines()[2:]
-    # Deviation with n - 1: sqrt((0.8333² + 0.1667² + 0.6667²) / 2)
-    assert row == "| BN | **98.833 %** | 0.764 | 98.00 % | 99.50 % | 3 | 7,000 |"
-    assert single.startswith("| LN | **98.000 %** | – |")
-
-
-def test_speed_table_gives_the_ratios():
-    seconds = {"study A": 60.0, "our network": 30.0, "ours": 5.0, "floor": 4.0}
-    (row,) = report.speed_table([{"nm": "GN", "seconds": seconds}]).splitlines()[2:]
-    assert row == "| GN | 60.00 s | 30.00 s | 5.00 s | 4.00 s | **12.0** | 1.25 |"
-
-
-def test_update_replaces_the_generated_part_alone():
-    text = "before\n<!-- speed: generated -->\nold\n<!-- end of speed -->\nafter\n"
-    updated = report.update(text, "speed", "new")
-    assert updated.startswith("before\n") and updated.endswith("\nafter\n")
-    assert "new" in updated and "old" not in updated
-    assert report.update(updated, "speed", "new") == updated
-    with pytest.raises(ValueError, match="no markers <!-- results"):
-        report.update(text, "results", "new")
-
-
-def test_the_readme_says_what_the_published_runs_say():
-    text = (ROOT / report.README).read_text()
-    assert report.readme(text, ROOT / report.RESULTS) == text, "run `python -m normbench.report`"
