@@ -5,7 +5,7 @@
 trains on all but the last sixth of the training images and scores on that: choices are made on these
 numbers, kept in runs/validation.jsonl. With --test it trains on all of them and scores on the test images:
 for a choice that is made, kept in results/accuracy.jsonl. Finished runs are not repeated: the same command
-goes on after a stop.
+goes on after a stop. After a change of the network or the recipe, delete the file first.
 """
 
 import argparse

@@ -8,13 +8,10 @@ trains on 50,000 of MNIST's training images, scores on the other 10,000, and app
 The test set plays no part. A network is written as its convolutions, in order; each is followed by its
 normalization and ReLU, and at the end stands a linear layer:
 
-    16    a 3x3 convolution with 16 channels, padded       r16   added to its input
-    16k5  a 5x5 one                                        s16   depthwise, then 1x1
-    16v   without padding                                  P     maximum of 2x2, before the normalization
-    16t2  with stride 2
-
-and the last maps are averaged, or with M their maximum taken, or with H averaged with weights of each
-channel's own.
+    16    a 3x3 convolution with 16 channels, padded       s16   a depthwise one, then 1x1
+    16k5  a 5x5 one                                        P     maximum of 2x2, before the normalization
+    16v   without padding                                  M     maximum of the last maps, not their average
+    16t2  with stride 2                                    H     their average with trainable weights
 """
 
 import argparse
@@ -36,29 +33,23 @@ HEADS = "MH"
 RECIPE = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch"}
 
 
-class Residual(nn.Sequential):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + super().forward(x)
-
-
 def network(layers: str, nm: str, size: int = 28) -> nn.Sequential:
     """The network written as `layers`, for images (1, size, size)."""
     body, channels, tokens = nn.Sequential(), 1, layers.split()
     for token, following in zip(tokens, [*tokens[1:], ""]):
         if token in ("P", *HEADS):
             continue
-        kind, width = re.match(r"([rs]?)(\d+)", token).groups()
-        block = _convolution(kind, channels, int(width), token)
-        block += [nn.MaxPool2d(2)] * (following == "P") + [normalization(nm, int(width)), nn.ReLU()]
-        body.extend([Residual(*block)] if kind == "r" else block)
-        channels = int(width)
+        width = int(re.search(r"\d+", token)[0])
+        body.extend(_convolution(token, channels, width))
+        body.extend([nn.MaxPool2d(2)] * (following == "P") + [normalization(nm, width), nn.ReLU()])
+        channels = width
     return nn.Sequential(body, *_head(tokens[-1], channels, body(torch.zeros(2, 1, size, size)).shape[2:]))
 
 
-def _convolution(kind: str, channels: int, width: int, token: str) -> list[nn.Module]:
+def _convolution(token: str, channels: int, width: int) -> list[nn.Module]:
     kernel, stride = (int((re.search(f"{letter}(.)", token) or f"_{default}")[1]) for letter, default in ("k3", "t1"))
     shape = dict(kernel_size=kernel, stride=stride, padding=0 if "v" in token else kernel // 2, bias=False)
-    if kind == "s":
+    if token.startswith("s"):
         depthwise = nn.Conv2d(channels, channels, groups=channels, **shape)
         convolutions = [depthwise, nn.Conv2d(channels, width, 1, bias=False)]
     else:
@@ -123,9 +114,8 @@ def main() -> None:
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     for key in RECIPE:
-        parser.add_argument(
-            f"--{key.replace('_', '-')}", type=type(getattr(Config(), key)), default=getattr(Config(), key)
-        )
+        default = getattr(Config(), key)
+        parser.add_argument(f"--{key.replace('_', '-')}", type=type(default), default=default)
     arguments = parser.parse_args()
     if arguments.layers:
         recipe = {key: getattr(arguments, key) for key in RECIPE}

@@ -25,12 +25,12 @@ SHOWN = Path("benchmarks/SPEED.md")
 NETWORKS = ("8k5v P 16 16 P 16v 12v", "8k5v P 8 16 P 16 16 H")
 STEPS = 100
 KINDS = {  # what the name of an operation holds; the first that fits
+    "optimizer": ("SGD", "sgd"),
     "convolution": ("conv",),
     "normalization": ("norm",),
     "pooling": ("pool", "fill_", "zero_"),
     "ReLU": ("relu", "clamp", "threshold"),
     "distortion": ("grid", "mul", "sub"),
-    "optimizer": ("SGD", "sgd"),
 }
 
 

@@ -27,7 +27,7 @@ def seeds_table(runs: Sequence[Run]) -> str:
     The interval holds the mean over all seeds with 95 % confidence, by Student's t.
     """
     arms = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
         arms.setdefault(run.config.label, []).append(run)
     head = (
         "| model | mean test accuracy | 95 % interval | standard deviation | lowest | highest | runs | parameters |\n"
@@ -82,13 +82,13 @@ def speed_conditions(rows: Sequence[dict]) -> str:
 
 
 def update(text: str, name: str, content: str) -> str:
-    """The README `text` with its generated part `name` replaced by `content`.
+    """The Markdown `text` with its generated part `name` replaced by `content`.
 
     Raises ValueError where the markers are missing.
     """
     begin, end = f"<!-- {name}: generated -->", f"<!-- end of {name} -->"
     if begin not in text or end not in text:
-        raise ValueError(f"README.md has no markers {begin} and {end}")
+        raise ValueError(f"the text has no markers {begin} and {end}")
     before, after = text.split(begin)[0], text.split(end)[1]
     return f"{before}{begin}\n{content}\n{end}{after}"
 
