@@ -1,6 +1,7 @@
 """What a training costs as the work grows: seconds and memory against batch size, images and width.
 
     python -m benchmarks.cost [--dataset mnist] [--device cpu]
+    python -m benchmarks.cost --draw         draws what was measured last
 
 measures one epoch of this project's loop and of the conventional one (`benchmarks.loop`), both with
 `model.Net` and group norm, each in a process of its own; writes results/cost.jsonl and draws
@@ -85,10 +86,12 @@ def plot_cost(rows: list[dict]) -> Figure:
                 column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
                 column[1].plot(x, [row["peak_mib"] for row in line], **style)
             for axes in column:
-                axes.set(xscale="log", yscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
+                axes.set(xscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
                 axes.xaxis.set_minor_locator(NullLocator())
+            column[0].set_yscale("log")
+            for axes in column:
                 axes.yaxis.set_major_formatter("{x:,.0f}")
-            column[1].set_xlabel(TITLES[axis])
+            column[1].set(xlabel=TITLES[axis], ylim=(0, 1.1 * max(row["peak_mib"] for row in rows)))
         grid[0, 0].set_ylabel(f"seconds a run of {EPOCHS} epochs")
         grid[1, 0].set_ylabel("peak memory, MiB")
         grid[0, 0].legend(frameon=False)
@@ -101,15 +104,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--draw", action="store_true")
     arguments = parser.parse_args()
-    rows = []
-    for setting in settings():
-        for loop in LOOPS:
-            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                rows.append(fresh.submit(measure, loop, setting, arguments.dataset, arguments.device).result())
-            print(rows[-1], flush=True)
-    SAVED.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    plot_cost(rows).savefig(DRAWN)
+    if not arguments.draw:
+        rows = []
+        for setting in settings():
+            for loop in LOOPS:
+                with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                    rows.append(fresh.submit(measure, loop, setting, arguments.dataset, arguments.device).result())
+                print(rows[-1], flush=True)
+        SAVED.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plot_cost([json.loads(line) for line in SAVED.read_text().splitlines()]).savefig(DRAWN)
 
 
 if __name__ == "__main__":
