@@ -26,18 +26,27 @@ def seeds_table(runs: Sequence[Run]) -> str:
 
     The interval holds the mean over all seeds with 95 % confidence, by Student's t.
     """
-    arms = {}
-    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
-        arms.setdefault(run.config.label, []).append(run)
     head = (
         "| model | mean test accuracy | 95 % interval | standard deviation | lowest | highest | runs | parameters |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|"
     )
-    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in arms.items())])
+    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in _arms(runs).items())])
+
+
+def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each model, by its label, in the order of their seeds."""
+    arms = {}
+    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
+        arms.setdefault(run.config.label, []).append(run)
+    return arms
+
+
+def _accuracies(runs: Sequence[Run]) -> list[float]:
+    return [run.history[-1]["test_accuracy"] for run in runs]
 
 
 def _seeds_row(label: str, runs: Sequence[Run]) -> str:
-    values = [run.history[-1]["test_accuracy"] for run in runs]
+    values = _accuracies(runs)
     mean, interval, deviation = statistics.mean(values), "–", "–"
     if len(values) > 1:
         spread = statistics.stdev(values)
@@ -54,6 +63,18 @@ def seeds_conditions(runs: Sequence[Run]) -> str:
     return (
         f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
         f"{seeds[0]} to {seeds[-1]}; on {runs[0].device}, {epoch:.1f} s an epoch."
+    )
+
+
+def seeds_reading(runs: Sequence[Run]) -> str:
+    """How far the means lie apart, beside what a seed does."""
+    values = {label: _accuracies(arm) for label, arm in _arms(runs).items()}
+    means = {label: statistics.mean(of_arm) for label, of_arm in values.items()}
+    first, last = max(means, key=means.get), min(means, key=means.get)
+    deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
+    return (
+        f"The highest mean ({first}) and the lowest ({last}) are {means[first] - means[last]:.3f} points apart; two "
+        f"runs of one model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
     )
 
 
@@ -99,7 +120,7 @@ def readme(text: str, results: Path = RESULTS) -> str:
     speed = [json.loads(line) for line in (results / "speed.jsonl").read_text().splitlines()]
     parts = {
         "results": (table(published), conditions(published), findings(published)),
-        "accuracy": (seeds_table(seeds), seeds_conditions(seeds)),
+        "accuracy": (seeds_table(seeds), seeds_conditions(seeds), seeds_reading(seeds)),
         "speed": (speed_table(speed), speed_conditions(speed)),
     }
     for name, content in parts.items():

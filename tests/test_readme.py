@@ -16,6 +16,15 @@ def test_seeds_table_gives_mean_and_deviation():
     assert single.startswith("| LN | **98.000 %** | – | – |")
 
 
+def test_seeds_reading_sets_the_gap_beside_a_seed_s():
+    runs = [
+        made_up_run(nm, 1, accuracies=(last,)) for nm, last in (("BN", 98.0), ("BN", 99.0), ("LN", 99), ("LN", 99.5))
+    ]
+    text = readme.seeds_reading(runs)
+    # Variances 0.5 and 0.125; sqrt(2) times the root of their mean is 0.791
+    assert "highest mean (LN) and the lowest (BN) are 0.750 points" in text and "typically 0.791 points" in text
+
+
 def test_speed_table_gives_the_ratios():
     seconds = {"study A": 60.0, "our network": 30.0, "ours": 5.0, "floor": 4.0}
     (row,) = readme.speed_table([{"nm": "GN", "seconds": seconds}]).splitlines()[2:]
