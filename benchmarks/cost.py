@@ -85,11 +85,10 @@ def plot_cost(rows: list[dict]) -> Figure:
                 style = dict(color=color, marker="o", linewidth=2, label=loop)
                 column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
                 column[1].plot(x, [row["peak_mib"] for row in line], **style)
+            column[0].set_yscale("log")
             for axes in column:
                 axes.set(xscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
                 axes.xaxis.set_minor_locator(NullLocator())
-            column[0].set_yscale("log")
-            for axes in column:
                 axes.yaxis.set_major_formatter("{x:,.0f}")
             column[1].set(xlabel=TITLES[axis], ylim=(0, 1.1 * max(row["peak_mib"] for row in rows)))
         grid[0, 0].set_ylabel(f"seconds a run of {EPOCHS} epochs")
