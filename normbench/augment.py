@@ -5,6 +5,7 @@ on the CPU, so that they are the same numbers on every device and the training l
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ def affine_matrices(
 
     Each is a rotation by up to ±`degrees`, a zoom by a factor in 1 ± `scale` along each axis, and a
     shift by up to ±`shift` pixels, uniformly drawn. As `torch.nn.functional.affine_grid` wants them,
-    they map output coordinates to input coordinates, both in [-1, 1].
+    they map output coordinates to input coordinates, both in [-1, 1]. It is what handwriting does.
     """
     angle, zoom_x, zoom_y, shift_x, shift_y = torch.rand(5, n, generator=generator) * 2 - 1
     angle = angle * math.radians(degrees)
@@ -34,6 +35,36 @@ def affine_matrices(
     row_x = torch.stack([cos / zoom_x, -sin * ratio / zoom_x, shift_x * shift * 2 / width], dim=1)
     row_y = torch.stack([sin / ratio / zoom_y, cos / zoom_y, shift_y * shift * 2 / height], dim=1)
     return torch.stack([row_x, row_y], dim=1)
+
+
+def crop_flip_matrices(
+    n: int, size: tuple[int, int], generator: torch.Generator | None = None, shift: int = 2
+) -> Tensor:
+    """Draw `n` random crops and mirrorings, as `affine_matrices` does: float (n, 2, 3).
+
+    Each moves the image by a whole number of pixels, up to ±`shift` along each axis, and mirrors every second
+    one left to right. A whole number leaves photographs as sharp as they are.
+    """
+    height, width = size
+    moves = torch.randint(-shift, shift + 1, (2, n), generator=generator).float()
+    mirror = torch.randint(2, (n,), generator=generator) * 2.0 - 1
+    zero, one = torch.zeros(n), torch.ones(n)
+    row_x = torch.stack([mirror, zero, moves[0] * 2 / width], dim=1)
+    row_y = torch.stack([zero, one, moves[1] * 2 / height], dim=1)
+    return torch.stack([row_x, row_y], dim=1)
+
+
+def no_matrices(n: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+    """`n` maps that change nothing: float (n, 2, 3)."""
+    return torch.eye(2, 3).repeat(n, 1, 1)
+
+
+AUGMENTATIONS = {"affine": affine_matrices, "crop-flip": crop_flip_matrices, "none": no_matrices}
+
+
+def augmentation(name: str, channels: int) -> Callable[..., Tensor]:
+    """The function that draws the changes called `name`; "auto" is "affine" for grey images, "crop-flip" for colour."""
+    return AUGMENTATIONS[("affine" if channels == 1 else "crop-flip") if name == "auto" else name]
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ import sys
 from tqdm import tqdm
 
 
-def epochs_bar(epochs: int, label: str, enabled: bool = True) -> tqdm:
-    """A tqdm bar over range(1, epochs + 1), refreshed once an epoch."""
+def epochs_bar(epochs: int, label: str, enabled: bool = True, done: int = 0) -> tqdm:
+    """A tqdm bar over range(done + 1, epochs + 1), refreshed once an epoch."""
     return tqdm(
-        range(1, epochs + 1),
+        range(done + 1, epochs + 1),
+        initial=done,
+        total=epochs,
         desc=label,
         unit="epoch",
         file=_NotebookLine() if _in_notebook() else sys.stderr,

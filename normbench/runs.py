@@ -3,17 +3,19 @@
 import base64
 import json
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from normbench.config import Config
 from normbench.data import Dataset
-from normbench.train import Config, Run, train
+from normbench.train import Run, train
 
 
 def run_all(
@@ -42,14 +44,25 @@ def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: b
     threads = max(1, torch.get_num_threads() // workers)
     # A forked process could not use the threads, or the GPU, that this one has started.
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,)) as pool:
-        for future in as_completed([pool.submit(train, config, data, False) for config in configs]):
-            run = future.result()
-            if progress:
-                print(
-                    f"{run.config.label}, seed {run.config.seed}: {run.history[-1]['test_accuracy']:.2f} %", flush=True
-                )
-            yield run
+    with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+        try:
+            for future in as_completed([pool.submit(train, config, data, False) for config in configs]):
+                run = future.result()
+                if progress:
+                    print(
+                        f"{run.config.label}, seed {run.config.seed}: {run.history[-1]['test_accuracy']:.2f} %",
+                        flush=True,
+                    )
+                yield run
+        except BaseException:  # Ctrl-C too: what has begun would otherwise be waited for
+            for process in active_children():
+                process.kill()
+            raise
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
 
 
 def append(run: Run, path: str | os.PathLike) -> None:
@@ -65,6 +78,8 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "history": run.history,
         "correct": base64.b64encode(np.packbits(run.correct.numpy())).decode(),
         "test_images": len(run.correct),
+        "mistakes": run.mistakes,
+        "test_set": run.test_set,
         "parameters": run.parameters,
         "seconds": run.seconds,
         "device": run.device,
@@ -98,6 +113,8 @@ def _run(text: str, where: str) -> Run:
             parameters=line["parameters"],
             seconds=line["seconds"],
             device=line["device"],
+            mistakes=tuple(map(tuple, line.get("mistakes", ()))),
+            test_set=line.get("test_set", ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where} is not a finished run: {error!r}") from error

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normbench.augment import affine_matrices, warp
+from normbench.augment import AUGMENTATIONS, affine_matrices, augmentation, crop_flip_matrices, warp
 
 NONE = dict(degrees=0.0, scale=0.0, shift=0.0)
 
@@ -59,3 +59,32 @@ def test_same_generator_same_changes():
         return affine_matrices(4, (28, 28), torch.Generator().manual_seed(seed))
 
     assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+
+
+def test_crops_and_mirrorings_move_whole_pixels():
+    """Each result is one of the 2·5·5 that slicing a padded image gives, and all of them come."""
+    image = torch.rand(1, 3, 6, 9)
+    changed = warp(image.expand(2000, -1, -1, -1), crop_flip_matrices(2000, (6, 9)))
+    padded = F.pad(image, (2, 2, 2, 2))
+    possible = [padded[..., y : y + 6, x : x + 9] for y in range(5) for x in range(5)]
+    possible += [crop.flip(-1) for crop in possible]
+    distances = torch.cdist(
+        changed.flatten(1), torch.cat(possible).flatten(1), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    assert distances.min(dim=1).values.max() < 1e-3
+    assert set(distances.argmin(dim=1).tolist()) == set(range(50))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation_draws_a_map_an_image(name):
+    assert AUGMENTATIONS[name](5, (28, 20), torch.Generator()).shape == (5, 2, 3)
+
+
+def test_none_changes_no_image():
+    images = torch.rand(3, 2, 6, 9)
+    torch.testing.assert_close(warp(images, augmentation("none", 2)(3, (6, 9))), images)
+
+
+def test_auto_depends_on_the_colours():
+    assert augmentation("auto", 1) is affine_matrices and augmentation("auto", 3) is crop_flip_matrices
+    assert augmentation("affine", 3) is affine_matrices

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model import NORMALIZATIONS, Net, normalization
+from model import COLOUR, NORMALIZATIONS, Net, StandardizedConv2d, normalization
 
 PER_IMAGE = ("GN", "LN", "IN")
 
@@ -14,6 +14,10 @@ def layer_and_input(nm, channels=8, group=2):
     for p in layer.parameters():
         nn.init.normal_(p)
     return layer, torch.randn(4, channels, 5, 5) * 3 + 1
+
+
+def count(net):
+    return sum(p.numel() for p in net.parameters())
 
 
 def by_the_papers(nm, x, gamma, beta, group):
@@ -83,8 +87,39 @@ def test_none_changes_nothing():
     assert normalization("none", 8)(x) is x
 
 
+def test_layer_norm_by_element_has_a_weight_for_each():
+    layer, x = normalization("LN_CHW", 8, size=(5, 6)), torch.randn(2, 8, 5, 6)
+    for p in layer.parameters():
+        nn.init.normal_(p)
+    assert layer.weight.shape == layer.bias.shape == (8, 5, 6)
+    expected = normalization("LN", 8)(x) * layer.weight + layer.bias
+    torch.testing.assert_close(layer(x), expected)
+    with pytest.raises(ValueError, match=r"LN_CHW has a weight for each element: give the size"):
+        normalization("LN_CHW", 8)
+
+
+def test_sizes_of_layer_norm_by_element_come_from_the_network():
+    for arguments in ({}, COLOUR, dict(size=(20, 31), pools=(1, 2), widths=(4, 8))):
+        net, maps = Net("LN_CHW", **arguments), []
+        x = torch.zeros(1, arguments.get("in_channels", 1), *arguments.get("size", (28, 28)))
+        for layer in net.features:
+            x = layer(x)
+            if isinstance(layer, nn.LayerNorm):
+                assert layer.normalized_shape == x.shape[1:]
+                maps.append(x.shape[1:])
+        extra = 2 * sum(torch.Size(shape).numel() - shape[0] for shape in maps)
+        assert count(net) == count(Net("LN", **arguments)) + extra
+
+
+def test_images_that_vanish():
+    with pytest.raises(
+        ValueError, match="images of 30x7 pixels are too small: nothing is left of them after convolution 3"
+    ):
+        Net(size=(30, 7))
+
+
 def test_unknown_normalization_lists_the_known():
-    with pytest.raises(ValueError, match=r"'batch'.*BN, GN, LN, IN, none"):
+    with pytest.raises(ValueError, match=r"'batch'.*BN, GN, LN, IN, LN_CHW, none"):
         normalization("batch", 8)
 
 
@@ -113,14 +148,15 @@ def test_every_convolution_is_without_bias_and_normalized(nm):
     for i in convolutions:
         width = layers[i].out_channels
         assert layers[i].bias is None and width % 4 == 0
-        assert type(layers[i + 1]) is type(normalization(nm, width))
+        assert type(layers[i + 1]) is type(normalization(nm, width, size=(1, 1)))
         assert isinstance(layers[i + 2], nn.ReLU)
 
 
-def test_parameters():
-    count = {nm: sum(p.numel() for p in Net(nm).parameters()) for nm in NORMALIZATIONS}
-    assert count["BN"] <= 8000
-    assert count["BN"] == count["GN"] == count["LN"] == count["IN"]
+@pytest.mark.parametrize("arguments, most", (({}, 8_000), (COLOUR, 50_000)))
+def test_parameters(arguments, most):
+    counts = {nm: count(Net(nm, **arguments)) for nm in NORMALIZATIONS}
+    assert counts["BN"] <= most and counts["none"] < counts["BN"] < counts["LN_CHW"]
+    assert counts["BN"] == counts["GN"] == counts["LN"] == counts["IN"]
 
 
 def test_the_network_in_other_words():
@@ -159,13 +195,35 @@ def test_first_weights_are_he_et_al_s():
 def test_same_seed_same_weights_whatever_the_normalization():
     def weights(nm):
         torch.manual_seed(5)
-        return [p for p in Net(nm).parameters() if p.ndim > 1]
+        return [m.weight for m in Net(nm).modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
 
     for nm in NORMALIZATIONS[1:]:
         for a, b in zip(weights("BN"), weights(nm), strict=True):
             assert torch.equal(a, b)
 
 
+def test_group_norm_of_a_group_a_channel_is_instance_norm_in_the_whole_network():
+    nets, x = [Net(nm, gp=8, widths=(8,) * 5) for nm in ("GN", "IN")], torch.randn(3, 1, 28, 28)
+    nets[1].load_state_dict(nets[0].state_dict())
+    torch.testing.assert_close(nets[0](x), nets[1](x))
+
+
 def test_other_images_and_classes():
     net = Net("LN", in_channels=3, classes=7, widths=(16, 32, 8, 12), pools=(2,))
     assert net(torch.randn(2, 3, 32, 24)).shape == (2, 7)
+
+
+def test_standardized_filters_have_mean_0_and_he_et_al_s_variance():
+    layer = StandardizedConv2d(3, 5, 3, padding=1, bias=False)
+    nn.init.normal_(layer.weight, mean=2.0, std=7.0)
+    x = torch.randn(2, 3, 6, 8)
+    mean = layer.weight.mean(dim=(1, 2, 3), keepdim=True)
+    filters = (layer.weight - mean) / ((layer.weight - mean) ** 2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(layer(x), F.conv2d(x, filters * (2 / 27) ** 0.5, padding=1), rtol=1e-3, atol=1e-4)
+    offset = layer(x + 100)[..., 1:-1, 1:-1] - layer(x)[..., 1:-1, 1:-1]
+    assert offset.abs().max() < 1e-2, "a constant added to all activations changes nothing"
+
+
+def test_the_network_for_colour_standardizes_every_convolution_of_its_features():
+    convolutions = [layer for layer in Net(**COLOUR).features if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 6 and all(isinstance(layer, StandardizedConv2d) for layer in convolutions)

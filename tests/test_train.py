@@ -5,7 +5,25 @@ import torch
 
 from model import NORMALIZATIONS, Net
 from normbench import train as module
-from normbench.train import Config, build, l1_norm, predict, train
+from normbench.data import Dataset, load
+from normbench.penalty import l1_norm
+from normbench.train import Config, build, predict, train
+
+
+@pytest.fixture(scope="module")
+def few_photographs() -> Dataset:
+    """Made-up colour images of 32x32 pixels, whose class is the channel that is bright."""
+    labels = torch.arange(200) % 3
+    images = torch.randint(0, 100, (200, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    images[torch.arange(200), labels] += 100
+    images = images.to(torch.uint8)
+    return Dataset("made-up", ("red", "green", "blue"), images[:150], labels[:150], images[150:], labels[150:])
+
+
+@pytest.mark.parametrize("nm", NORMALIZATIONS)
+def test_learns_colours(nm, few_photographs):
+    run = train(Config(nm, gp=4, epochs=8, batch_size=25, lr=0.02), few_photographs, progress=False)
+    assert run.history[-1]["test_accuracy"] > 90
 
 
 def without_seconds(run):
@@ -91,17 +109,6 @@ def test_every_training_image_once_an_epoch(few_digits, monkeypatch, batch_size)
     assert not torch.equal(epochs[0], epochs[1]), "the order is drawn anew"
 
 
-def test_gradient_of_the_l1_term():
-    net = Net("BN")
-    with torch.no_grad():
-        net.classifier.bias[:3] = torch.tensor([0.0, -2.0, 3.0])
-    l1_norm(net).backward()
-    for p in net.parameters():
-        assert torch.equal(p.grad, p.sign())
-    assert net.classifier.bias.grad[:3].tolist() == [0, -1, 1]
-    assert l1_norm(net).item() == pytest.approx(sum(p.abs().sum().item() for p in net.parameters()))
-
-
 def test_the_penalty_is_reported_apart(few_digits):
     """One batch, so that the one step's penalty is that of the first weights."""
     config = Config(l1=1e-3, epochs=1, batch_size=300)
@@ -109,7 +116,9 @@ def test_the_penalty_is_reported_apart(few_digits):
         train(dataclasses.replace(config, l1=l1), few_digits, progress=False).history[0] for l1 in (0.0, 1e-3)
     )
     assert plain["penalty"] == 0
-    assert penalized["penalty"] == pytest.approx(1e-3 * l1_norm(build(config, few_digits)).item(), rel=1e-5)
+    assert penalized["penalty"] == pytest.approx(
+        1e-3 * l1_norm(list(build(config, few_digits).parameters())).item(), rel=1e-5
+    )
     assert penalized["train_loss"] == plain["train_loss"], "the data term knows nothing of the penalty"
 
 
@@ -156,6 +165,12 @@ def test_images_too_small_for_the_network(few_digits):
         (dict(epochs="ten"), TypeError, "epochs must be of type int, got 'ten'"),
         (dict(epochs=2.5), TypeError, r"epochs must be of type int, got 2\.5"),
         (dict(nm=3), TypeError, "nm must be of type str, got 3"),
+        (dict(proximal=1), TypeError, "proximal must be of type bool, got 1"),
+        (dict(epochs=True), TypeError, "epochs must be of type int, got True"),
+        (dict(l2=-1), ValueError, "l2 must be at least 0, got -1"),
+        (dict(penalized="bias"), ValueError, "penalized must be one of all, conv, gamma, got 'bias'"),
+        (dict(augment="flip"), ValueError, "augment must be one of auto, affine, crop-flip, none, got 'flip'"),
+        (dict(nm="none", penalized="gamma"), ValueError, "no gamma to penalize; choose all or conv"),
     ),
 )
 def test_bad_configs(values, error, message):
@@ -168,7 +183,15 @@ def test_groups_that_do_not_divide_every_width(few_digits):
         train(Config("GN", gp=3), few_digits)
 
 
-@pytest.mark.parametrize("config, label", ((Config("BN", l1=1e-4), "BN + L1"), (Config("GN"), "GN")))
+@pytest.mark.parametrize(
+    "config, label",
+    (
+        (Config("BN", l1=1e-4), "BN + L1"),
+        (Config("GN"), "GN"),
+        (Config("GN", gp=4, l1=1e-4, l2=1e-4), "GN (4 groups) + L1 + L2"),
+        (Config("LN", gp=4, l2=1e-4), "LN + L2"),
+    ),
+)
 def test_label(config, label):
     assert config.label == label
 
@@ -177,3 +200,20 @@ def test_label(config, label):
 @pytest.mark.parametrize("config", (Config("BN", l1=1e-4, epochs=1), Config("GN", epochs=1), Config("LN", epochs=1)))
 def test_one_epoch_of_mnist(config, mnist):
     assert train(config, mnist, progress=False).history[-1]["test_accuracy"] > 96
+
+
+def test_mistakes_are_the_most_confident_ones(few_digits):
+    run = train(Config("GN", epochs=2), few_digits, progress=False)
+    confidence, predicted = run.probabilities.max(dim=1)
+    wrong = [i for i in range(50) if predicted[i] != few_digits.y_test[i]]
+    expected = sorted(wrong, key=lambda i: -confidence[i])[:10]
+    assert [i for i, _, _ in run.mistakes] == expected
+    assert [p for _, p, _ in run.mistakes] == predicted[expected].tolist()
+    assert [c for _, _, c in run.mistakes] == confidence[expected].tolist()
+
+
+@pytest.mark.cifar10
+def test_one_epoch_of_cifar10():
+    data = load("cifar10")
+    few = dataclasses.replace(data, x_train=data.x_train[:20_000], y_train=data.y_train[:20_000])
+    assert train(Config("BN", epochs=1), few, progress=False).history[-1]["test_accuracy"] > 40

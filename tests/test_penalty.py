@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from model import NORMALIZATIONS, Net
+from normbench.penalty import Penalty, l1_norm, penalized_parameters, share_of_zeros, soft_threshold_, squares
+from normbench.train import Config, train
+
+
+def numbers(*values):
+    return [nn.Parameter(torch.tensor(values))]
+
+
+def test_gradient_of_the_l1_term():
+    net = Net("BN")
+    with torch.no_grad():
+        net.classifier.bias[:3] = torch.tensor([0.0, -2.0, 3.0])
+    l1_norm(list(net.parameters())).backward()
+    for p in net.parameters():
+        assert torch.equal(p.grad, p.sign())
+    assert net.classifier.bias.grad[:3].tolist() == [0, -1, 1]
+    assert l1_norm(list(net.parameters())).item() == pytest.approx(sum(p.abs().sum().item() for p in net.parameters()))
+
+
+def test_gradient_of_the_l2_term():
+    p = numbers(0.0, -2.0, 3.0)
+    squares(p).backward()
+    assert squares(p).item() == 13 and p[0].grad.tolist() == [0, -4, 6]
+
+
+def test_both_terms_add_up():
+    penalty = Penalty(net := nn.Linear(1, 2, bias=False), l1=0.1, l2=0.01)
+    net.weight.data = torch.tensor([[-2.0], [3.0]])
+    in_the_loss, whole = penalty()
+    assert in_the_loss is whole and whole.item() == pytest.approx(0.1 * 5 + 0.01 * 13)
+
+
+def test_the_proximal_way_keeps_l1_out_of_the_loss():
+    penalty = Penalty(net := nn.Linear(1, 2, bias=False), l1=0.1, l2=0.01, proximal=True)
+    net.weight.data = torch.tensor([[-2.0], [3.0]])
+    in_the_loss, whole = penalty()
+    assert in_the_loss.item() == pytest.approx(0.13) and whole.item() == pytest.approx(0.63)
+
+
+@pytest.mark.parametrize("nm", NORMALIZATIONS)
+def test_what_is_penalized(nm):
+    net = Net(nm)
+    count = {which: sum(p.numel() for p in penalized_parameters(net, which)) for which in ("all", "conv")}
+    assert count["all"] == sum(p.numel() for p in net.parameters())
+    assert count["conv"] == sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d))
+    if nm == "none":
+        with pytest.raises(ValueError, match="no gamma parameters"):
+            penalized_parameters(net, "gamma")
+    else:
+        gammas = penalized_parameters(net, "gamma")
+        assert len(gammas) == 5 and all(torch.equal(gamma, torch.ones_like(gamma)) for gamma in gammas)
+
+
+def test_soft_threshold_minimizes_what_it_should():
+    """The proximal operator's definition: argmin over q of ½(q - p)² + t·|q|, by trying many q."""
+    p, t = numbers(-1.0, -0.2, 0.0, 0.3, 2.0), 0.3
+    tried = torch.linspace(-3, 3, 60_001, dtype=torch.float64)
+    best = [tried[(0.5 * (tried - value) ** 2 + t * tried.abs()).argmin()].item() for value in p[0]]
+    soft_threshold_(p, t)
+    assert p[0].tolist() == pytest.approx(best, abs=1e-4)
+    assert share_of_zeros(p) == pytest.approx(60)
+
+
+@pytest.mark.parametrize("proximal", (False, True))
+def test_both_ways_minimize_the_same_loss(proximal):
+    """½(w - 1)² + λ·|w| is least at 1 - λ, with momentum too."""
+    net = nn.Linear(1, 1, bias=False)
+    penalty = Penalty(net, l1=0.25, l2=0.0, proximal=proximal)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    for _ in range(2000):
+        loss = 0.5 * (net.weight - 1).square().sum() + penalty()[0]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        penalty.step(0.01, 0.9)
+    assert net.weight.item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_proximal_step_makes_zeros_and_the_subgradient_none(digits):
+    config = Config("GN", l1=5e-3, epochs=4)
+    subgradient, proximal = (
+        train(dataclasses.replace(config, proximal=way), digits, progress=False).history[-1] for way in (False, True)
+    )
+    assert subgradient["zeros"] < 1 < 5 < proximal["zeros"]
+    assert proximal["penalty"] == pytest.approx(5e-3 * proximal["l1_norm"], rel=0.3)
+
+
+def test_l2_is_weight_decay_of_twice_its_size(few_digits):
+    config = Config("LN", epochs=2, batch_size=100, weight_decay=0.0)
+    penalized, decayed = (
+        train(dataclasses.replace(config, **change), few_digits, progress=False)
+        for change in (dict(l2=5e-3), dict(weight_decay=1e-2))
+    )
+    torch.testing.assert_close(penalized.probabilities, decayed.probabilities, rtol=1e-3, atol=1e-4)
+    assert penalized.history[0]["penalty"] > 0 == decayed.history[0]["penalty"]
+
+
+def test_a_penalty_on_gamma_leaves_the_other_weights_to_the_loss(few_digits):
+    config = Config("GN", l1=0.05, penalized="gamma", epochs=3, batch_size=100)
+    first, *_, last = train(config, few_digits, progress=False).history
+    assert last["l1_norm"] < first["l1_norm"] < 64, "64 gammas start at 1"
