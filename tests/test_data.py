@@ -20,9 +20,9 @@ def write_npz(folder, name="mine", **changes):
     return arrays
 
 
-def write_idx_mnist(folder, n_train=60, n_test=20):
-    """MNIST's four files with made-up images, where torchvision looks for them."""
-    raw = folder / "MNIST" / "raw"
+def write_idx_mnist(folder, name="MNIST", n_train=60, n_test=20):
+    """The four files of MNIST or its like with made-up images, where torchvision looks for them."""
+    raw = folder / name / "raw"
     raw.mkdir(parents=True)
     for part, n in (("train", n_train), ("t10k", n_test)):
         images = np.full((n, 28, 28), 7, dtype=np.uint8)
@@ -62,6 +62,34 @@ def test_torchvision_files(tmp_path):
     assert loaded.x_train.shape == (60, 1, 28, 28) and loaded.x_test.unique().tolist() == [7]
 
 
+@pytest.mark.parametrize(
+    "name, folder, classes",
+    (
+        ("fashion_mnist", "FashionMNIST", {0: "T-shirt/top", 1: "trouser", 9: "ankle boot"}),
+        ("kmnist", "KMNIST", {0: "o", 1: "ki", 9: "wo"}),
+    ),
+)
+def test_data_sets_in_the_format_of_mnist(tmp_path, name, folder, classes):
+    write_idx_mnist(tmp_path, folder)
+    loaded = load(name, tmp_path)
+    assert (loaded.name, loaded.image_shape, len(loaded.classes)) == (name, (1, 28, 28), 10)
+    assert loaded.y_train[:12].tolist() == [*range(10), 0, 1]
+    assert {i: loaded.classes[i] for i in classes} == classes
+
+
+def test_class_names_are_those_of_torchvision():
+    for name in ("fashion_mnist", "kmnist"):
+        names = [c.lower() for c in data.TORCHVISION[name].classes]
+        assert [c.lower() for c in data.CLASSES[name]] == names
+
+
+def test_class_names_of_an_npz_come_by_its_name(tmp_path):
+    write_npz(tmp_path, "cifar10")
+    loaded = load("cifar10", tmp_path)
+    assert loaded.image_shape == (3, 9, 7) and len(loaded.classes) == 10
+    assert (loaded.classes[0], loaded.classes[9]) == ("airplane", "truck")
+
+
 def test_npz_goes_before_torchvision(tmp_path):
     write_idx_mnist(tmp_path)
     write_npz(tmp_path, "mnist")
@@ -84,9 +112,10 @@ def test_auto_falls_back_to_digits_and_says_so(tmp_path, no_network, capsys):
     assert "1,797 digits" in capsys.readouterr().err
 
 
-def test_a_data_set_asked_for_by_name_is_never_replaced(tmp_path, no_network):
-    with pytest.raises(FileNotFoundError, match=r"could not be downloaded.*no network.*DATA_DIR") as error:
-        load("mnist", tmp_path)
+@pytest.mark.parametrize("name", ("mnist", "fashion_mnist", "kmnist"))
+def test_a_data_set_asked_for_by_name_is_never_replaced(tmp_path, no_network, name):
+    with pytest.raises(FileNotFoundError, match=rf"^{name} .*could not be downloaded.*no network.*DATA_DIR") as error:
+        load(name, tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -97,7 +126,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'imagenet'.*digits, mnist.*imagenet\.npz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'imagenet'.*auto, digits, mnist, fashion_mnist, kmnist, cifar10.*imagenet\.npz"
+    ):
         load("imagenet", tmp_path)
 
 
@@ -170,3 +201,13 @@ def test_the_canonical_mnist(mnist):
     mean, std = mnist.mean_std
     assert (round(mean.item(), 4), round(std.item(), 4)) == (0.1307, 0.3081)
     assert mnist.y_train[:6].tolist() == [5, 0, 4, 1, 9, 2]
+
+
+@pytest.mark.cifar10
+def test_the_canonical_cifar10():
+    cifar10 = load("cifar10")
+    assert (len(cifar10.y_train), len(cifar10.y_test), cifar10.image_shape) == (50_000, 10_000, (3, 32, 32))
+    mean, std = cifar10.mean_std
+    assert [round(m, 4) for m in mean.flatten().tolist()] == [0.4914, 0.4822, 0.4465]
+    assert [round(s, 4) for s in std.flatten().tolist()] == [0.2470, 0.2435, 0.2616]
+    assert cifar10.y_train.bincount().tolist() == [5000] * 10 and cifar10.y_test.bincount().tolist() == [1000] * 10
