@@ -1,0 +1,163 @@
+"""The four normalizations by hand: each step in plain arithmetic, on a batch small enough to check with a pencil.
+
+>>> print(steps(EXAMPLE, "GN"))  # the sum, the mean, the variance, the deviation and the result of the first set
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model import normalization
+
+CHANNELS = ("blue", "green", "yellow", "brown")
+# Study C's batch: 4 images (a block each) of 4 channels (a line each) of 2x2 pixels, row by row. Published are
+# image 1 and every blue channel; the other 36 cells are ours.
+EXAMPLE = torch.tensor(
+    [
+        [[-3, -2, 1, -1], [2, -2, 2, 1], [3, -3, 2, 0], [2, 0, 3, -3]],
+        [[-1, 2, -1, 2], [0, -3, 1, 3], [1, 1, 3, 2], [-2, -1, 0, -3]],
+        [[-3, 1, 0, 3], [2, 3, 0, 3], [-1, 0, -2, 2], [1, -1, 3, 1]],
+        [[3, -3, -1, -3], [-2, 0, -3, 1], [1, 3, -1, 3], [-3, -2, 1, 0]],
+    ],
+    dtype=torch.float64,
+).reshape(4, 4, 2, 2)
+# A batch as study E works with: 3 images and numbers with a decimal place. All of its cells are ours.
+DECIMALS = torch.tensor(
+    [
+        [[0.5, -1.2, 2.1, 0.8], [1.5, 0.3, -0.7, 1.1], [-0.4, 0.9, 1.6, -1.3], [0.2, -0.6, 1.4, 0.7]],
+        [[1.3, 0.4, -0.9, 1.7], [-1.1, 0.6, 0.1, -0.3], [2.2, 1.8, -0.5, 0.3], [-1.4, 0.5, -0.8, 1.2]],
+        [[-0.2, 1.9, 0.7, -1.6], [0.9, -0.1, 1.3, 2.0], [-0.8, -1.5, 0.4, 0.6], [1.0, 0.1, -0.5, -1.9]],
+    ],
+    dtype=torch.float64,
+).reshape(3, 4, 2, 2)
+
+
+@dataclass(frozen=True)
+class Worked:
+    """One set of numbers, normalized step by step."""
+
+    values: tuple[float, ...]
+    total: float
+    mean: float
+    squares: float  # the sum of the squared deviations
+    variance: float  # biased: divided by n, as every normalization layer does
+    deviation: float
+    normalized: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+
+def work(values: Sequence[float], eps: float = 1e-5) -> Worked:
+    """Normalize one set: subtract the mean, divide by sqrt(variance + eps) (Ioffe & Szegedy 2015, algorithm 1).
+
+    `eps` keeps the division possible where all the numbers are equal. Gamma is 1 and beta 0, as they start.
+    """
+    n = len(values)
+    total = sum(values)
+    mean = total / n
+    squares = sum((x - mean) ** 2 for x in values)
+    variance = squares / n
+    normalized = tuple((x - mean) / math.sqrt(variance + eps) for x in values)
+    return Worked(tuple(values), total, mean, squares, variance, math.sqrt(variance), normalized)
+
+
+def sets(nm: str, shape: Sequence[int], groups: int = 2) -> torch.Tensor:
+    """The number, from 0, of the set that each cell of a batch of `shape` (N, C, H, W) belongs to; same shape, int64.
+
+    Raises ValueError as `model.normalization` does.
+    """
+    n, c, *_ = shape
+    image, channel = torch.arange(n).view(n, 1, 1, 1), torch.arange(c).view(1, c, 1, 1)
+    if nm == "GN":
+        normalization(nm, c, groups)  # raises where the groups do not divide the channels
+        numbers = image * groups + channel // (c // groups)
+    elif nm in ("BN", "LN", "IN"):
+        numbers = {"BN": channel, "LN": image, "IN": image * c + channel}[nm]
+    else:
+        raise ValueError(f"unknown normalization {nm!r}; choose one of BN, GN, LN, IN")
+    return numbers.expand(*shape).contiguous()
+
+
+def work_all(x: torch.Tensor, nm: str, groups: int = 2, eps: float = 1e-5) -> list[Worked]:
+    """Every set of a batch x (N, C, H, W), in the order of `sets`."""
+    number = sets(nm, x.shape, groups)
+    return [work(x.double()[number == i].tolist(), eps) for i in range(number.max() + 1)]
+
+
+def normalize_by_hand(x: torch.Tensor, nm: str, groups: int = 2, eps: float = 1e-5) -> torch.Tensor:
+    """x (N, C, H, W) normalized, float64: equal to the PyTorch layer in training mode, with gamma 1 and beta 0."""
+    number, result = sets(nm, x.shape, groups), torch.empty(x.shape, dtype=torch.float64)
+    for i, worked in enumerate(work_all(x, nm, groups, eps)):
+        result[number == i] = torch.tensor(worked.normalized, dtype=torch.float64)
+    return result
+
+
+def fixed(x: float, digits: int = 4) -> str:
+    """`x` to so many decimal places, with a true minus sign and no minus before a zero."""
+    return f"{x:z.{digits}f}".replace("-", "−")
+
+
+def show(x: float, digits: int = 4) -> str:
+    """`x` to at most so many (1 or more) decimal places."""
+    return fixed(x, digits).rstrip("0").rstrip(".")
+
+
+def steps(x: torch.Tensor, nm: str, number: int = 0, groups: int = 2, eps: float = 1e-5) -> str:
+    """One set of a batch x (N, 4, H, W), every step written out as one would with a pencil."""
+    member, w = sets(nm, x.shape, groups) == number, work_all(x, nm, groups, eps)[number]
+    places = [f"image {image + 1} {CHANNELS[channel]}" for image, channel, *_ in member.nonzero().tolist()]
+    blocks = {place: [v for p, v in zip(places, w.values) if p == place] for place in places}
+    lines = [
+        f"{nm}, set {number + 1} of {len(work_all(x, nm, groups))}: {w.n} numbers",
+        *(f"   {place:<16}{' '.join(f'{show(v):>5}' for v in block)}" for place, block in blocks.items()),
+        f"1. sum         {' + '.join(f'({show(sum(block))})' for block in blocks.values())} = {show(w.total)}",
+        f"2. mean        μ = {show(w.total)} / {w.n} = {show(w.mean)}",
+        f"3. squares     Σ (x − μ)² = {show(w.squares)}",
+        f"4. variance    σ² = {show(w.squares)} / {w.n} = {show(w.variance)}",
+        f"5. deviation   σ = √{show(w.variance)} = {show(w.deviation)}",
+        f"6. normalized  y = (x − μ) / √(σ² + ε), with ε = {eps:g}\n",
+        f"   {'':<16}{'x':>6}{'x − μ':>10}{'(x − μ)²':>10}{'y':>10}",
+    ]
+    for place, v, y in zip(places, w.values, w.normalized):
+        columns = "".join(f"{fixed(number):>10}" for number in (v - w.mean, (v - w.mean) ** 2, y))
+        lines.append(f"   {place:<16}{show(v):>6}{columns}")
+    return "\n".join(lines)
+
+
+def layers(channels: int, height: int, width: int, groups: int = 2) -> dict[str, nn.Module]:
+    """PyTorch's layers for maps of (channels, height, width), by name; in both LNs the sets are the same."""
+    return {
+        "BN": nn.BatchNorm2d(channels),
+        "GN": nn.GroupNorm(groups, channels),
+        "LN, a pair a channel": nn.GroupNorm(1, channels),
+        "LN, a pair an element": nn.LayerNorm([channels, height, width]),
+        "IN": nn.InstanceNorm2d(channels, affine=True),
+    }
+
+
+def count(layer: nn.Module) -> int:
+    """Trainable parameters of `layer`."""
+    return sum(p.numel() for p in layer.parameters() if p.requires_grad)
+
+
+def parameters_table(channels: int = 4, height: int = 2, width: int = 2, groups: int = 2) -> str:
+    """A Markdown table: the trainable parameters of each normalization, counted from PyTorch's layers."""
+    why = {
+        "BN": "γ and β for each channel, whatever the number of images",
+        "GN": "γ and β for each channel: groups share a mean and a deviation, not γ and β",
+        "LN, a pair a channel": "group norm with one group: γ and β for each channel",
+        "LN, a pair an element": "γ and β for each element (channel, row, column) of a map, the same in all images",
+        "IN": "γ and β for each channel (with `affine=True`; PyTorch's default has none)",
+    }
+    rows = ["| normalization | layer | trainable | why | kept, not trained |", "|---|---|--:|---|---|"]
+    for name, layer in layers(channels, height, width, groups).items():
+        kept = sum(b.numel() for b in layer.buffers() if b.ndim)
+        running = f"{kept}: a running mean and variance for each channel" if kept else "–"
+        made_by = str(layer).split(", eps")[0] + ")"
+        rows.append(f"| {name} | `{made_by}` | **{count(layer):,}** | {why[name]} | {running} |")
+    return "\n".join(rows)

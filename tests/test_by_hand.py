@@ -1,0 +1,204 @@
+import math
+import re
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.patches import Rectangle
+from torch import nn
+
+from normbench import by_hand, by_hand_figures
+from normbench.by_hand import DECIMALS, EXAMPLE
+from normbench.published import slips
+
+NAMES = ("BN", "GN", "LN", "IN")
+SETS = {"BN": (4, 16), "GN": (8, 8), "LN": (4, 16), "IN": (16, 4)}  # of EXAMPLE, and the cells of each
+
+
+def layers(nm, channels, groups=2, eps=1e-5):
+    """The PyTorch layers that `nm` should equal."""
+    if nm == "LN":
+        return [nn.GroupNorm(1, channels, eps), nn.LayerNorm([channels, 2, 2], eps)]
+    made = {
+        "BN": nn.BatchNorm2d(channels, eps),
+        "GN": nn.GroupNorm(groups, channels, eps),
+        "IN": nn.InstanceNorm2d(channels, eps, affine=True),
+    }
+    return [made[nm]]
+
+
+def numbers(text):
+    return [float(x) for x in re.findall(r"-?\d+\.?\d*", text.replace("−", "-"))]
+
+
+@pytest.mark.parametrize("batch", (EXAMPLE, DECIMALS), ids=("study C", "decimals"))
+@pytest.mark.parametrize("nm", NAMES)
+@pytest.mark.parametrize("eps", (1e-5, 0.1))
+def test_equals_pytorch(nm, batch, eps):
+    result = by_hand.normalize_by_hand(batch, nm, eps=eps)
+    for layer in layers(nm, batch.shape[1], eps=eps):
+        torch.testing.assert_close(result, layer.double()(batch).detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("groups", (1, 2, 4))
+def test_number_of_groups(groups):
+    result = by_hand.normalize_by_hand(EXAMPLE, "GN", groups)
+    torch.testing.assert_close(result, nn.GroupNorm(groups, 4).double()(EXAMPLE).detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_published_cells():
+    assert EXAMPLE.dtype == torch.float64 and EXAMPLE.shape == (4, 4, 2, 2)
+    image_1 = [[-3, -2, 1, -1], [2, -2, 2, 1], [3, -3, 2, 0], [2, 0, 3, -3]]
+    blue = [image_1[0], [-1, 2, -1, 2], [-3, 1, 0, 3], [3, -3, -1, -3]]
+    assert EXAMPLE[0].flatten(1).tolist() == image_1 and EXAMPLE[:, 0].flatten(1).tolist() == blue
+    assert EXAMPLE.abs().max() <= 3 and (EXAMPLE.round() == EXAMPLE).all()
+
+
+@pytest.mark.parametrize(
+    ("nm", "mean", "variance"), (("BN", -0.375, 4.359375), ("GN", -0.25, 3.4375), ("LN", 0.125, 4.484375))
+)
+def test_published_right_values(nm, mean, variance):
+    worked = by_hand.work_all(EXAMPLE, nm)[0]
+    assert (worked.mean, worked.variance, worked.deviation) == (mean, variance, math.sqrt(variance))
+
+
+@pytest.mark.parametrize("nm", NAMES)
+def test_sets_part_the_batch(nm):
+    member, worked = by_hand.sets(nm, EXAMPLE.shape), by_hand.work_all(EXAMPLE, nm)
+    count, size = SETS[nm]
+    assert member.shape == EXAMPLE.shape
+    assert member.flatten().bincount().tolist() == [size] * count == [w.n for w in worked]
+    assert all(w.deviation > 0.5 for w in worked)
+    assert sum(w.total for w in worked) == EXAMPLE.sum()
+
+
+def test_what_a_set_holds():
+    def same(nm, *cells):
+        return len({by_hand.sets(nm, EXAMPLE.shape)[cell].item() for cell in cells}) == 1
+
+    assert same("BN", (0, 1, 0, 0), (3, 1, 1, 1)) and not same("BN", (0, 1, 0, 0), (0, 2, 0, 0))
+    assert same("GN", (2, 2, 0, 0), (2, 3, 1, 1)) and not same("GN", (2, 1, 0, 0), (2, 2, 0, 0))
+    assert same("LN", (2, 0, 0, 0), (2, 3, 1, 1)) and not same("LN", (2, 0, 0, 0), (1, 0, 0, 0))
+    assert same("IN", (2, 1, 0, 0), (2, 1, 1, 1)) and not same("IN", (2, 0, 0, 0), (2, 1, 0, 0))
+
+
+def test_bad_names_and_groups_are_named():
+    with pytest.raises(ValueError, match=r"'XN'.*BN, GN, LN, IN"):
+        by_hand.sets("XN", EXAMPLE.shape)
+    with pytest.raises(ValueError, match=r"3 groups.*4 channels"):
+        by_hand.normalize_by_hand(EXAMPLE, "GN", groups=3)
+
+
+def test_steps_show_every_number():
+    lines = by_hand.steps(EXAMPLE, "GN", number=0).splitlines()
+    at = {line.split()[1]: line for line in lines if line[:1].isdigit()}
+    assert numbers(at["sum"])[1:] == [-5, 3, -2]
+    assert numbers(at["mean"])[1:] == [-2, 8, -0.25]
+    assert numbers(at["squares"])[-1] == 27.5
+    assert numbers(at["variance"])[1:] == [27.5, 8, 3.4375]
+    assert numbers(at["deviation"])[1:] == [3.4375, 1.854]
+    result = nn.GroupNorm(2, 4).double()(EXAMPLE)[0, :2].flatten().tolist()
+    cells = [numbers(line) for line in lines[-8:]]
+    assert [(int(image), x, y) for image, x, _, _, y in cells] == [
+        (1, x, round(y, 4)) for x, y in zip(EXAMPLE[0, :2].flatten().tolist(), result)
+    ]
+    assert ["blue" in line for line in lines[-8:]] == [True] * 4 + [False] * 4
+
+
+def test_rounding_shows_no_minus_before_zero():
+    assert by_hand.fixed(-1e-9, 2) == "0.00" and by_hand.show(-1e-9) == "0"
+    assert by_hand.show(-0.25) == "−0.25" and by_hand.show(20.0) == "20"
+
+
+@pytest.mark.parametrize("shape", ((4, 2, 2), (8, 5, 3)))
+@pytest.mark.parametrize("groups", (1, 4))
+def test_parameters_are_a_pair_a_channel_or_element(shape, groups):
+    c, h, w = shape
+    counted = {name: by_hand.count(layer) for name, layer in by_hand.layers(c, h, w, groups).items()}
+    element = 2 * c * h * w
+    assert list(counted.values()) == [2 * c, 2 * c, 2 * c, element, 2 * c]
+    rows = by_hand.parameters_table(c, h, w, groups).splitlines()[2:]
+    for row, (name, n) in zip(rows, counted.items(), strict=True):
+        assert row.startswith(f"| {name} |") and f"**{n:,}**" in row
+    assert f"| {2 * c}: a running mean" in rows[0] and not any("running" in row for row in rows[1:])
+
+
+def test_running_statistics_are_kept_and_not_trained():
+    layer = nn.BatchNorm2d(4).double()
+    layer(DECIMALS)
+    assert not any(buffer.requires_grad for buffer in layer.buffers())
+    blue = by_hand.work_all(DECIMALS, "BN")[0]
+    # The one place of n - 1: a tenth of it has moved from 1 towards the unbiased variance.
+    assert layer.running_var[0].item() == pytest.approx(0.9 + 0.1 * blue.squares / (blue.n - 1))
+    assert blue.variance == pytest.approx(blue.squares / blue.n)
+
+
+def test_slips():
+    rows = dict(line.strip("| ").split(" | ") for line in slips().splitlines()[2:])
+    keys = ("C, GN", "E, BN", "E, LN", "n − 1", "LN has 6", "GN has 12", "A:")
+    assert len(rows) == len(keys)
+    c, mean, layer, biased, ln, gn, weights = (next(v for k, v in rows.items() if key in k) for key in keys)
+    assert "**−0.25**" in c and "3.4375" in c and "**1.854**" in c
+    assert "5.1 / 13 = **0.3923**" in mean and "5.1 / 12 = 0.425 " in mean
+    total = DECIMALS[0].sum().item()
+    assert numbers(layer)[-4:] == pytest.approx([total, 16, total / 16, (total - 0.5) / 16], abs=5e-5)
+    blue = DECIMALS[:, 0]
+    right, wrong = (blue.std(correction=n).item() for n in (0, 1))
+    assert f"**{right:.4f}**" in biased and f"= {wrong:.4f}." in biased
+    assert "**8**" in ln and "**32**" in ln and "**8**" in gn
+    assert "leave it with 0 and 1;" in weights
+
+
+def shown(axes):
+    """The numbers in the cells of a picture, row by row, and those of its labels."""
+    texts = [text for text in axes.texts if any(c.isdigit() for c in text.get_text())]
+    cells = [text for text in texts if not re.search("[μσ]|numbers", text.get_text())]
+    places = sorted(cells, key=lambda text: (round(text.get_position()[1], 3), text.get_position()[0]))
+    labels = [numbers(text.get_text()) for text in texts if "μ =" in text.get_text()]
+    return [numbers(text.get_text())[0] for text in places], labels
+
+
+def rows_of(batch):
+    return batch.transpose(1, 2).flatten().tolist()  # image, row, channel, column
+
+
+@pytest.mark.parametrize("nm", NAMES)
+def test_pictures_show_the_computed_numbers(nm):
+    before, after = by_hand_figures.plot_before_and_after(nm).axes
+    worked = by_hand.work_all(EXAMPLE, nm)
+    expected = [[round(w.mean, 3), round(w.deviation, 3)] for w in worked]
+    for axes in (by_hand_figures.plot_by_hand(nm).axes[0], before):
+        cells, labels = shown(axes)
+        assert cells == rows_of(EXAMPLE) and labels == expected
+        assert f"{len(worked)} means" in axes.get_title("left")
+    cells, labels = shown(after)
+    result = layers(nm, 4)[0].double()(EXAMPLE).detach()
+    assert cells == pytest.approx(rows_of(result), abs=0.005001)
+    assert labels == [[0, 1]] * len(worked)
+
+
+@pytest.mark.parametrize(("nm", "groups"), (*((nm, 2) for nm in NAMES), ("GN", 1), ("GN", 4)))
+def test_every_frame_holds_its_set_and_one_colour(nm, groups):
+    """A cell is 1 wide; a frame is wider, and filled paler than its cells."""
+    (axes,) = by_hand_figures.plot_by_hand(nm, groups).axes
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    frames = [patch for patch in patches if patch.get_width() > 1]
+    cells = [patch for patch in patches if patch.get_width() == 1]
+    member = by_hand.sets(nm, EXAMPLE.shape, groups).flatten().tolist()
+    assert len(cells) == len(member) and len(frames) == len(set(member))
+    held = [[cell for cell in cells if frame.get_bbox().contains(*cell.get_center())] for frame in frames]
+    assert sorted(map(len, held)) == sorted(member.count(i) for i in set(member))
+    colors = [{cell.get_facecolor() for cell in inside} for inside in held]
+    assert all(len(color) == 1 for color in colors) and len(set.union(*colors)) == len(frames)
+
+
+def test_the_four_in_one_picture():
+    figure = by_hand_figures.plot_all_by_hand()
+    for axes, nm in zip(figure.axes, ("BN", "LN", "GN", "IN"), strict=True):
+        cells, labels = shown(axes)
+        assert f"({nm})" in axes.get_title("left") and cells == rows_of(EXAMPLE) and len(labels) == SETS[nm][0]
+    figure.draw_without_rendering()
+    assert len({round(axes.transData.transform([(1, 0)])[0, 0] - axes.bbox.x0) for axes in figure.axes}) == 1
+    boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert not plt.get_fignums()
