@@ -21,7 +21,7 @@ test: $(VENV)/dev
 publish: $(VENV)/study
 	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK) runs/$(NOTEBOOK)
 	cp runs/$(NOTEBOOK) $(NOTEBOOK)
-	$(BIN)/python -m normbench.readme
+	$(BIN)/python -m normbench report
 
 clean:
 	rm -rf runs $(VENV)

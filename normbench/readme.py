@@ -1,81 +1,25 @@
-"""The files in results/ become the README's generated parts.
-
-    python -m normbench.readme
-
-rewrites what stands between the markers in README.md.
-"""
+"""The files in results/ become the README's generated parts and the figures of images/."""
 
 import json
-import math
-import statistics
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scipy.stats import t
+from matplotlib.figure import Figure
 
 from normbench import runs as files
+from normbench.by_hand import parameters_table
+from normbench.by_hand_figures import plot_all_by_hand
+from normbench.data import load
+from normbench.experiments import RESULTS, STRENGTHS, STUDY_C, arms, chosen, finished
+from normbench.pictures import plot_misclassified, plot_samples
+from normbench.published import slips
 from normbench.report import conditions, findings, table
-from normbench.train import Run
+from normbench.study_figures import plot_regularization, plot_seeds, plot_strengths
+from normbench.tables import penalties_table, seeds_conditions, seeds_reading, seeds_table
 
-RESULTS = Path("results")
-README = Path("README.md")
-
-
-def seeds_table(runs: Sequence[Run]) -> str:
-    """A Markdown table, a row a model: last-epoch test accuracy over the seeds.
-
-    The interval holds the mean over all seeds with 95 % confidence, by Student's t.
-    """
-    head = (
-        "| model | mean test accuracy | 95 % interval | standard deviation | lowest | highest | runs | parameters |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in _arms(runs).items())])
-
-
-def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each model, by its label, in the order of their seeds."""
-    arms = {}
-    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
-        arms.setdefault(run.config.label, []).append(run)
-    return arms
-
-
-def _accuracies(runs: Sequence[Run]) -> list[float]:
-    return [run.history[-1]["test_accuracy"] for run in runs]
-
-
-def _seeds_row(label: str, runs: Sequence[Run]) -> str:
-    values = _accuracies(runs)
-    mean, interval, deviation = statistics.mean(values), "–", "–"
-    if len(values) > 1:
-        spread = statistics.stdev(values)
-        deviation = f"{spread:.3f}"
-        low, high = t.interval(0.95, len(values) - 1, mean, spread / math.sqrt(len(values)))
-        interval = f"{low:.3f} to {high:.3f}"
-    cells = [label, f"**{mean:.3f} %**", interval, deviation, f"{min(values):.2f} %", f"{max(values):.2f} %"]
-    return "| " + " | ".join([*cells, f"{len(runs)}", f"{runs[0].parameters:,}"]) + " |"
-
-
-def seeds_conditions(runs: Sequence[Run]) -> str:
-    config, seeds = runs[0].config, sorted({run.config.seed for run in runs})
-    epoch = statistics.median(run.seconds / run.config.epochs for run in runs)
-    return (
-        f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
-        f"{seeds[0]} to {seeds[-1]}; on {runs[0].device}, {epoch:.1f} s an epoch."
-    )
-
-
-def seeds_reading(runs: Sequence[Run]) -> str:
-    """How far the means lie apart, beside what a seed does."""
-    values = {label: _accuracies(arm) for label, arm in _arms(runs).items()}
-    means = {label: statistics.mean(of_arm) for label, of_arm in values.items()}
-    first, last = max(means, key=means.get), min(means, key=means.get)
-    deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
-    return (
-        f"The highest mean ({first}) and the lowest ({last}) are {means[first] - means[last]:.3f} points apart; two "
-        f"runs of one model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
-    )
+README = RESULTS.parent / "README.md"
+IMAGES = RESULTS.parent / "images"
 
 
 def speed_table(rows: Sequence[dict]) -> str:
@@ -116,11 +60,18 @@ def update(text: str, name: str, content: str) -> str:
 
 def readme(text: str, results: Path = RESULTS) -> str:
     """The README `text` with all its generated parts made anew from the files in `results`."""
-    published, seeds = (files.read(results / name) for name in ("notebook.jsonl", "accuracy.jsonl"))
+    published = files.read(results / "notebook.jsonl")
+    seeds, cifar10, varied = (finished(name, results) for name in ("accuracy", "cifar10", "regularization"))
     speed = [json.loads(line) for line in (results / "speed.jsonl").read_text().splitlines()]
+    study_c = chosen(varied, STUDY_C)
     parts = {
         "results": (table(published), conditions(published), findings(published)),
         "accuracy": (seeds_table(seeds), seeds_conditions(seeds), seeds_reading(seeds)),
+        "cifar10": (seeds_table(cifar10), seeds_conditions(cifar10), seeds_reading(cifar10)),
+        "study C": (seeds_table(study_c), seeds_conditions(study_c)),
+        "L1": (penalties_table(chosen(varied, STRENGTHS)),),
+        "parameters": (parameters_table(),),
+        "slips": (slips(),),
         "speed": (speed_table(speed), speed_conditions(speed)),
     }
     for name, content in parts.items():
@@ -128,5 +79,36 @@ def readme(text: str, results: Path = RESULTS) -> str:
     return text
 
 
-if __name__ == "__main__":
+def figures(results: Path = RESULTS, data_dir: str | os.PathLike | None = None) -> Iterator[tuple[str, Figure]]:
+    """Name and figure, one after the other, of all that comes from `results`.
+
+    Those that show images are left out where the data set cannot be had, or has another order than it had for the runs.
+    """
+    cifar10, varied = (finished(name, results) for name in ("cifar10", "regularization"))
+    yield "by_hand", plot_all_by_hand()
+    yield "regularization", plot_regularization(varied)
+    yield "l1_strength", plot_strengths(varied)
+    study_c = chosen(varied, STUDY_C)
+    yield "study_c", plot_seeds(study_c, "Study C's four arms")
+    yield "study_c_without_in", plot_seeds([run for run in study_c if run.config.nm != "IN"], "Study C without IN")
+    yield "cifar10_curves", plot_seeds(cifar10, "Three normalizations")
+    for name, shown in (("cifar10", cifar10), ("study_c", study_c)):
+        try:
+            data = load(shown[0].dataset, data_dir)
+        except FileNotFoundError:
+            continue
+        if name == "cifar10":
+            yield "cifar10_samples", plot_samples(data)
+        for config, (first, *_) in arms(shown).items():
+            if first.test_set == data.test_set:
+                yield f"{name}_misclassified_{config.nm.lower()}", plot_misclassified(first, data)
+
+
+def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
+    """Renew README.md and images/ from results/; yields each file as it is written."""
     README.write_text(readme(README.read_text()))
+    yield README
+    for name, figure in figures(data_dir=data_dir):
+        path = IMAGES / f"{name}.png"
+        figure.savefig(path)
+        yield path

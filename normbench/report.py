@@ -51,6 +51,15 @@ def conditions(runs: Sequence[Run]) -> str:
     )
 
 
+def result_line(run: Run) -> str:
+    """One run in one sentence."""
+    return (
+        f"{run.config.label} on {run.dataset}: {run.history[-1]['test_accuracy']:.2f} % of {len(run.correct):,} test "
+        f"images right after {run.config.epochs} epochs (seed {run.config.seed}), {run.errors:,} wrong; "
+        f"{run.parameters:,} parameters, {_duration(run.seconds)} on {run.device}"
+    )
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from normbench import figures
+from normbench import figures, pictures
 from normbench.train import Config, train
 
 
@@ -59,7 +59,7 @@ def test_overview_has_loss_and_accuracy_of_test_and_training(runs):
 
 def test_the_most_confident_mistakes_come_first(runs, few_digits):
     run = runs[0]
-    figure = figures.plot_misclassified(run, few_digits)
+    figure = pictures.plot_misclassified(run, few_digits)
     assert f"BN + L1: {run.errors} of 50 digits" in figure.get_suptitle()
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == min(10, run.errors)
@@ -70,14 +70,20 @@ def test_the_most_confident_mistakes_come_first(runs, few_digits):
     assert set(said) <= set(wrong)
 
 
+def test_other_test_images_than_the_run_s_are_refused(runs, few_digits):
+    other = dataclasses.replace(few_digits, y_test=few_digits.y_test.flip(0), x_test=few_digits.x_test.flip(0))
+    with pytest.raises(ValueError, match="tested on other images, or in another order, than digits has here"):
+        pictures.plot_misclassified(runs[0], other)
+
+
 def test_a_run_without_mistakes(runs, few_digits):
-    perfect = dataclasses.replace(runs[0], correct=torch.ones(50, dtype=bool))
-    figure = figures.plot_misclassified(perfect, few_digits)
+    perfect = dataclasses.replace(runs[0], correct=torch.ones(50, dtype=bool), mistakes=())
+    figure = pictures.plot_misclassified(perfect, few_digits)
     assert "0 of 50" in figure.get_suptitle() and "no mistakes" in figure.get_suptitle()
 
 
 def test_samples_show_labels_and_two_augmentations(few_digits):
-    axes = figures.plot_samples(few_digits, n=6).axes
+    axes = pictures.plot_samples(few_digits, n=6).axes
     assert len(axes) == 18 and all(a.get_title() in few_digits.classes for a in axes[:6])
     assert (axes[0].images[0].get_array() != axes[6].images[0].get_array()).any()
 
@@ -86,12 +92,12 @@ def test_colour_images(few_digits):
     colour = dataclasses.replace(
         few_digits, x_train=few_digits.x_train.expand(-1, 3, -1, -1), x_test=few_digits.x_test.expand(-1, 3, -1, -1)
     )
-    assert figures.plot_samples(colour).axes[0].images[0].get_array().shape == (28, 28, 3)
+    assert pictures.plot_samples(colour).axes[0].images[0].get_array().shape == (28, 28, 3)
 
 
 def test_normalization_picture_frames_every_set():
     """3 images of 4 channels: sets a frame each, and the framed areas cover the plane."""
-    for axes, sets in zip(figures.plot_normalizations().axes, (4, 6, 3, 12), strict=True):
+    for axes, sets in zip(pictures.plot_normalizations().axes, (4, 6, 3, 12), strict=True):
         frames = [patch for patch in axes.patches if not patch.get_fill()]
         assert len(frames) == sets and f"{sets} means" in axes.get_xlabel()
         areas = [(patch.get_width() + 0.12) * (patch.get_height() + 0.12) for patch in frames]

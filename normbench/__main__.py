@@ -1,0 +1,122 @@
+"""The command line: one model, one experiment, or the README and its figures made anew."""
+
+import sys
+import zlib
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from torchsummary import summary
+
+from normbench import experiments, readme, runs
+from normbench.config import Config
+from normbench.data import load
+from normbench.device import choose_device, device_name
+from normbench.figures import plot_overview
+from normbench.pictures import plot_misclassified
+from normbench.report import result_line
+from normbench.tables import seeds_table
+from normbench.train import build
+from normbench.train import train as train_one
+
+HELD_OUT = 10_000  # training images that stand in for the test set
+DataDir = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+
+
+def train(
+    config: Annotated[Config, tyro.conf.arg(name="")],
+    dataset: str = "auto",
+    data_dir: DataDir = None,
+    device: str = "auto",
+    output: str = "runs/train",
+) -> None:
+    """Train one model: its summary, progress, curves, ten mistakes, and a result line.
+
+    Stopped with Ctrl-C, the same command goes on from the last finished epoch.
+
+    Args:
+        config: the network and its training.
+        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder,
+            or auto: MNIST, and the small digits where it cannot be had.
+        data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
+        device: cpu, cuda, …, or auto: a GPU where there is one.
+        output: a folder for each training is made there.
+    """
+    data = load(dataset, data_dir, choose_device(device))
+    folder = Path(output) / f"{data.name}-{config.nm}-seed{config.seed}-{zlib.crc32(repr(config).encode()):08x}"
+    print(f"{config.label} on {data.name}, {device_name(data.device)}")
+    summary(deepcopy(build(config, data)), data.image_shape, device="cpu")
+    try:
+        run = train_one(config, data, checkpoint=folder / "checkpoint.pt")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"finished epochs are kept in {folder}") from None
+    (folder / "run.jsonl").unlink(missing_ok=True)
+    runs.append(run, folder / "run.jsonl")
+    plot_overview([run]).savefig(folder / "curves.png")
+    plot_misclassified(run, data).savefig(folder / "misclassified.png")
+    print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/")
+
+
+def study(
+    name: tyro.conf.Positional[Literal[tuple(experiments.EXPERIMENTS)]],
+    /,
+    workers: int = 1,
+    validation: bool = False,
+    data_dir: DataDir = None,
+    device: str = "auto",
+    output: str | None = None,
+) -> None:
+    """Run an experiment: many trainings, of which those already in results/ are not repeated.
+
+    Stopped with Ctrl-C, the same command goes on from the last finished training.
+
+    Args:
+        name: which experiment.
+        workers: trainings side by side, which share the processor's threads.
+        validation: score on held-out training images instead of the test set, and keep the results under runs/:
+            for whoever changes the network or the recipe.
+        data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
+        device: cpu, cuda, …, or auto: a GPU where there is one.
+        output: the folder of NAME.jsonl, where finished runs are kept; by default results.
+    """
+    experiment = experiments.EXPERIMENTS[name]
+    data = load(experiment.dataset, data_dir, choose_device(device))
+    if validation:
+        data = data.hold_out(HELD_OUT)
+    folder = Path(output or ("runs/validation" if validation else experiments.RESULTS))
+    print(f"{experiment.question} {len(experiment.configs)} trainings on {data.name}, {device_name(data.device)}")
+    try:
+        found = experiments.run(name, data, folder, workers)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"finished trainings are kept in {folder / name}.jsonl") from None
+    print(seeds_table(found))
+
+
+def report(data_dir: DataDir = None) -> None:
+    """Make the README's tables and the figures of images/ anew from results/.
+
+    Args:
+        data_dir: where data sets lie; figures of images that cannot be had are left as they are.
+    """
+    for path in readme.write(data_dir):
+        print(path)
+
+
+def main() -> int:
+    """Run the command line; returns the exit status, and says what is wrong in one line."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"train": train, "study": study, "report": report}, prog="python -m normbench"
+        )
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\nStopped; {stop or 'nothing was begun'}. The same command goes on from there.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Runs over many seeds become tables and sentences."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from scipy.stats import t
+
+from normbench import experiments
+from normbench.config import Config
+from normbench.train import Run
+
+
+def seeds_table(runs: Sequence[Run]) -> str:
+    """A Markdown table, a row a model: last-epoch test accuracy over the seeds.
+
+    The interval holds the mean over all seeds with 95 % confidence, by Student's t.
+    """
+    head = (
+        "| model | mean test accuracy | 95 % interval | standard deviation | lowest | highest | runs | parameters |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in _arms(runs).items())])
+
+
+def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each model, by its label, in the order of their seeds."""
+    arms = {}
+    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
+        arms.setdefault(run.config.label, []).append(run)
+    return arms
+
+
+def _accuracies(runs: Sequence[Run]) -> list[float]:
+    return [run.history[-1]["test_accuracy"] for run in runs]
+
+
+def _seeds_row(label: str, runs: Sequence[Run]) -> str:
+    values = _accuracies(runs)
+    mean, interval = statistics.mean(values), "–"
+    if len(values) > 1:
+        error = statistics.stdev(values) / math.sqrt(len(values))
+        interval = "{:.3f} to {:.3f}".format(*t.interval(0.95, len(values) - 1, mean, error))
+    cells = [label, f"**{mean:.3f} %**", interval, _deviation(values), f"{min(values):.2f} %", f"{max(values):.2f} %"]
+    return "| " + " | ".join([*cells, f"{len(runs)}", f"{runs[0].parameters:,}"]) + " |"
+
+
+def seeds_conditions(runs: Sequence[Run]) -> str:
+    """What the numbers were measured with, in one sentence."""
+    config, seeds = runs[0].config, sorted({run.config.seed for run in runs})
+    epoch = statistics.median(run.seconds / run.config.epochs for run in runs)
+    return (
+        f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
+        f"{seeds[0]} to {seeds[-1]}; on {runs[0].device}, {epoch:.1f} s an epoch."
+    )
+
+
+def seeds_reading(runs: Sequence[Run]) -> str:
+    """How far the means lie apart, beside what a seed does."""
+    values = {label: _accuracies(arm) for label, arm in _arms(runs).items()}
+    means = {label: statistics.mean(of_arm) for label, of_arm in values.items()}
+    first, last = max(means, key=means.get), min(means, key=means.get)
+    deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
+    return (
+        f"The highest mean ({first}) and the lowest ({last}) are {means[first] - means[last]:.3f} points apart; two "
+        f"runs of one model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
+    )
+
+
+def penalties_table(runs: Sequence[Run]) -> str:
+    """A Markdown table, a row a strength and way of L1: accuracy, Σ|p| and exact zeros, means over the seeds."""
+    head = (
+        "| λ | way | test accuracy | standard deviation | train accuracy | Σ\\|p\\| | exact zeros | runs |\n"
+        "|---|---|--:|--:|--:|--:|--:|--:|"
+    )
+    arms = sorted(experiments.arms(runs).items(), key=lambda arm: (arm[0].l1, arm[0].proximal))
+    return "\n".join([head, *(_penalty_row(config, of_arm) for config, of_arm in arms)])
+
+
+def _penalty_row(config: Config, runs: Sequence[Run]) -> str:
+    accuracies = _accuracies(runs)
+    train_accuracy, norm, zeros = (
+        statistics.mean(run.history[-1][key] for run in runs) for key in ("train_accuracy", "l1_norm", "zeros")
+    )
+    way = "proximal" if config.proximal else "subgradient" if config.l1 else "–"
+    cells = [f"{config.l1:g}", way, f"**{statistics.mean(accuracies):.3f} %**", _deviation(accuracies)]
+    cells += [f"{train_accuracy:.2f} %", f"{norm:.0f}", f"{zeros:.1f} %", f"{len(runs)}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _deviation(values: Sequence[float]) -> str:
+    return f"{statistics.stdev(values):.3f}" if len(values) > 1 else "–"
