@@ -64,10 +64,11 @@ class StandardizedConv2d(nn.Conv2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        fan_in = self.weight[0].numel()
-        filters = self.weight.reshape(1, self.out_channels, fan_in)
-        standardized = F.batch_norm(filters, None, None, training=True) * (2 / fan_in) ** 0.5
-        return F.conv2d(x, standardized.view_as(self.weight), None, self.stride, self.padding)
+        # Element by element, so that weights in channels_last stay so: the whole network follows the first ones.
+        fan_in, filters = self.weight[0].numel(), (1, 2, 3)
+        variance, mean = torch.var_mean(self.weight, filters, correction=0, keepdim=True)
+        standardized = (self.weight - mean) * torch.rsqrt(fan_in / 2 * variance + 1e-5)
+        return F.conv2d(x, standardized, None, self.stride, self.padding)
 
 
 class Net(nn.Module):

@@ -4,10 +4,11 @@ import base64
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,13 @@ def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: b
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A killed process cannot end its workers, which would train on for nobody."""
+    parent_process().join()
+    os._exit(1)
 
 
 def append(run: Run, path: str | os.PathLike) -> None:

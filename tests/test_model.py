@@ -220,6 +220,7 @@ def test_standardized_filters_have_mean_0_and_he_et_al_s_variance():
     mean = layer.weight.mean(dim=(1, 2, 3), keepdim=True)
     filters = (layer.weight - mean) / ((layer.weight - mean) ** 2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
     torch.testing.assert_close(layer(x), F.conv2d(x, filters * (2 / 27) ** 0.5, padding=1), rtol=1e-3, atol=1e-4)
+    assert layer(x.to(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
     offset = layer(x + 100)[..., 1:-1, 1:-1] - layer(x)[..., 1:-1, 1:-1]
     assert offset.abs().max() < 1e-2, "a constant added to all activations changes nothing"
 
