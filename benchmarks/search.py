@@ -1,17 +1,18 @@
-"""Networks and recipes tried for accuracy: a call tries one, keeps what it gave, and renews the table.
+"""Networks and recipes tried for accuracy: a call tries one, keeps what it gave, and renews the tables.
 
-    python -m benchmarks.search "8k5v P 12 16 P 16 16v H" [--nm BN GN] [--seeds 0] [--lr 0.1]
-                                [--weight-decay 5e-4] [--batch-size 128]
-    python -m benchmarks.search              renews the table in benchmarks/ACCURACY.md alone
+    python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 20] [--lr 0.1]
+                                [--weight-decay 5e-4] [--batch-size 128] [--gp 2] [--standardized]
+    python -m benchmarks.search              renews the tables in benchmarks/ACCURACY.md alone
 
-trains on 50,000 of MNIST's training images, scores on the other 10,000, and appends to results/search.jsonl.
-The test set plays no part. A network is written as its convolutions, in order; each is followed by its
-normalization and ReLU, and at the end stands a linear layer:
+trains on all but the last 10,000 training images, scores on those, and appends to results/search.jsonl.
+The test set plays no part. A network is written as its convolutions, in order, as in "8k5v P 12 16 P 16 16v H"; each
+is followed by its normalization and ReLU, and at the end stands a linear layer:
 
     16    a 3x3 convolution with 16 channels, padded       s16   a depthwise one, then 1x1
-    16k5  a 5x5 one                                        P     maximum of 2x2, before the normalization
-    16v   without padding                                  M     maximum of the last maps, not their average
-    16t2  with stride 2                                    H     their average with trainable weights
+    16k5  a 5x5 one                                        n16   the same with a normalization between
+    16v   without padding                                  P     maximum of 2x2, before the normalization
+    16t2  with stride 2                                    M     maximum of the last maps, not their average
+    16r   with its input added to its output               H     their average with trainable weights
 """
 
 import argparse
@@ -23,39 +24,60 @@ from statistics import mean
 import torch
 from torch import nn
 
-from model import normalization
+from model import StandardizedConv2d, normalization
 from normbench.data import load
 from normbench.readme import update
 from normbench.train import Config, train
 
 SAVED, SHOWN = Path("results/search.jsonl"), Path("benchmarks/ACCURACY.md")
 HEADS = "MH"
-RECIPE = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch"}
+RECIPE = {
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "batch_size": "batch",
+    "gp": "groups of GN:",
+}
+TABLES = {"mnist": "search", "cifar10": "search on CIFAR-10"}
 
 
-def network(layers: str, nm: str, size: int = 28) -> nn.Sequential:
-    """The network written as `layers`, for images (1, size, size)."""
-    body, channels, tokens = nn.Sequential(), 1, layers.split()
+class Residual(nn.Sequential):
+    """Layers whose input is added to their output."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
+def network(
+    layers: str, nm: str, shape: tuple[int, int, int] = (1, 28, 28), group: int = 2, standardized: bool = False
+) -> nn.Sequential:
+    """The network written as `layers`, for images of `shape` (C, H, W)."""
+    body, channels, tokens = nn.Sequential(), shape[0], layers.split()
     for token, following in zip(tokens, [*tokens[1:], ""]):
         if token in ("P", *HEADS):
             continue
-        width = int(re.search(r"\d+", token)[0])
-        body.extend(_convolution(token, channels, width))
-        body.extend([nn.MaxPool2d(2)] * (following == "P") + [normalization(nm, width), nn.ReLU()])
+        width, pool = int(re.search(r"\d+", token)[0]), [nn.MaxPool2d(2)] * (following == "P")
+        convolution = _convolution(token, channels, width, (nm, group), standardized)
+        last = [normalization(nm, width, group), nn.ReLU()]
+        block = [Residual(*convolution, *last), *pool] if "r" in token else [*convolution, *pool, *last]
+        body.extend(block)
         channels = width
-    return nn.Sequential(body, *_head(tokens[-1], channels, body(torch.zeros(2, 1, size, size)).shape[2:]))
+    return nn.Sequential(body, *_head(tokens[-1], channels, body(torch.zeros(2, *shape)).shape[2:]))
 
 
-def _convolution(token: str, channels: int, width: int) -> list[nn.Module]:
+def _convolution(
+    token: str, channels: int, width: int, between: tuple[str, int], standardized: bool
+) -> list[nn.Module]:
     kernel, stride = (int((re.search(f"{letter}(.)", token) or f"_{default}")[1]) for letter, default in ("k3", "t1"))
     shape = dict(kernel_size=kernel, stride=stride, padding=0 if "v" in token else kernel // 2, bias=False)
-    if token.startswith("s"):
+    if token[0] in "sn":
         depthwise = nn.Conv2d(channels, channels, groups=channels, **shape)
-        convolutions = [depthwise, nn.Conv2d(channels, width, 1, bias=False)]
+        middle = [normalization(between[0], channels, between[1])] * (token[0] == "n")
+        convolutions = [depthwise, *middle, nn.Conv2d(channels, width, 1, bias=False)]
     else:
-        convolutions = [nn.Conv2d(channels, width, **shape)]
-    for convolution in convolutions:
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        convolutions = [(StandardizedConv2d if standardized else nn.Conv2d)(channels, width, **shape)]
+    for layer in convolutions:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return convolutions
 
 
@@ -66,18 +88,22 @@ def _head(token: str, channels: int, size: torch.Size) -> list[nn.Module]:
     return [pool.get(token, nn.AdaptiveAvgPool2d(1)), nn.Flatten(), nn.Linear(channels, 10), nn.LogSoftmax(dim=1)]
 
 
-def tried(layers: str, config: Config) -> dict:
+def tried(layers: str, config: Config, dataset: str = "mnist", standardized: bool = False) -> dict:
     """One network trained and scored, as a line of the log."""
+    data = load(dataset).hold_out(10_000)
     torch.manual_seed(config.seed)
-    run = train(config, load("mnist").hold_out(10_000), progress=False, net=network(layers, config.nm))
+    net = network(layers, config.nm, data.image_shape, config.gp, standardized)
+    run = train(config, data, progress=False, net=net)
     changed = [key for key in RECIPE if getattr(config, key) != getattr(Config(), key)]
-    changes = (f"{RECIPE[key]} {getattr(config, key):g}" for key in changed)
+    changes = [f"{RECIPE[key]} {getattr(config, key):g}" for key in changed] + ["standardized filters"] * standardized
     last = run.history[-1]
     return {
+        "dataset": dataset,
         "layers": layers,
         "change": ", ".join(changes),
         "nm": config.nm,
         "seed": config.seed,
+        "epochs": config.epochs,
         "parameters": run.parameters,
         "accuracy": round(last["test_accuracy"], 2),
         "loss": round(last["test_loss"], 4),
@@ -108,24 +134,34 @@ def read() -> list[dict]:
     return [json.loads(line) for line in SAVED.read_text().splitlines()]
 
 
+def shown(text: str) -> str:
+    """The Markdown `text` with the table of each data set made anew from the log."""
+    for dataset, name in TABLES.items():
+        text = update(text, name, table([row for row in read() if row["dataset"] == dataset]))
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("layers", nargs="?")
+    parser.add_argument("--dataset", default="mnist", choices=TABLES)
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for key in RECIPE:
+    parser.add_argument("--standardized", action="store_true", help="filters with mean 0, as model.COLOUR has them")
+    for key in ("epochs", *RECIPE):
         default = getattr(Config(), key)
         parser.add_argument(f"--{key.replace('_', '-')}", type=type(default), default=default)
     arguments = parser.parse_args()
     if arguments.layers:
-        recipe = {key: getattr(arguments, key) for key in RECIPE}
+        recipe = {key: getattr(arguments, key) for key in ("epochs", *RECIPE)}
         for seed in arguments.seeds:
             for nm in arguments.nm:
-                row = tried(arguments.layers, Config(nm, seed=seed, **recipe))
+                config = Config(nm, seed=seed, **recipe)
+                row = tried(arguments.layers, config, arguments.dataset, arguments.standardized)
                 print(row, flush=True)
                 with SAVED.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-    SHOWN.write_text(update(SHOWN.read_text(), "search", table(read())))
+    SHOWN.write_text(shown(SHOWN.read_text()))
 
 
 if __name__ == "__main__":
