@@ -7,6 +7,8 @@ from model import normalization
 from normbench.augment import AUGMENTATIONS
 from normbench.penalty import PENALIZED
 
+USUAL_L1 = 1e-4  # as in the published studies
+
 
 @dataclass(frozen=True)
 class Config:
@@ -65,6 +67,11 @@ class Config:
 
     @property
     def label(self) -> str:
-        """The arm's name in figures and tables: "BN + L1", "GN (4 groups) + L1 + L2"."""
-        name = self.nm + f" ({self.gp} groups)" * (self.nm == "GN" and self.gp != 2)
-        return name + " + L1" * (self.l1 > 0) + " + L2" * (self.l2 > 0)
+        """The arm's name in figures and tables: "BN + L1", "GN (4 groups) + L1 + L2", "LN + proximal L1 0.001"."""
+        parts = [self.nm + f" ({self.gp} groups)" * (self.nm == "GN" and self.gp != 2)]
+        if self.l1:
+            parts.append("proximal " * self.proximal + "L1" + f" {self.l1:g}" * (self.l1 != USUAL_L1))
+        if self.l2:
+            parts.append("L2")
+        on = f" on {self.penalized}" * (self.penalized != "all" and len(parts) > 1)
+        return " + ".join(parts) + on

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from normbench import runs
-from normbench.config import Config
+from normbench.config import USUAL_L1, Config
 from normbench.data import Dataset
 from normbench.train import Run
 
@@ -28,14 +28,14 @@ class Experiment:
         return [replace(arm, seed=seed) for seed, arm in product(self.seeds, self.arms)]
 
 
-MAIN = (Config("BN", l1=1e-4), Config("GN"), Config("LN"))
+MAIN = (Config("BN", l1=USUAL_L1), Config("GN"), Config("LN"))
 # Here every penalty is one of those that are varied, so there is no weight decay beside them. Without
 # normalization the network does not bear the others' learning rate.
 VARIED = {
     nm: Config(nm, epochs=5, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
     for nm in ("BN", "GN", "LN", "IN", "none")
 }
-PENALTIES = {"none": {}, "L1": {"l1": 1e-4}, "L2": {"l2": 2.5e-4}, "L1 + L2": {"l1": 1e-4, "l2": 2.5e-4}}
+PENALTIES = {"none": {}, "L1": {"l1": USUAL_L1}, "L2": {"l2": 2.5e-4}, "L1 + L2": {"l1": USUAL_L1, "l2": 2.5e-4}}
 GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES.values())
 STUDY_C = tuple(
     replace(VARIED[nm], **PENALTIES[penalty])

@@ -128,4 +128,4 @@ def _parameters_row(nm: str) -> str:
     trainable = sum(p.numel() for layer in layers for p in layer.parameters())
     kept = sum(b.numel() for b in net.buffers() if b.ndim)
     total = sum(p.numel() for p in net.parameters())
-    return f"| {nm} | {trainable} | {kept or '–'} | {total:,} |"
+    return f"| {nm} | {trainable:,} | {kept or '–'} | {total:,} |"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from normbench.config import Config
 from normbench.data import Dataset
@@ -64,6 +65,7 @@ def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: b
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
+    tqdm.set_lock(threading.RLock())  # its own, shared by processes, would be left behind with a warning
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from scipy.stats import t
 
-from normbench import experiments
 from normbench.config import Config
+from normbench.experiments import arms
 from normbench.train import Run
 
 
@@ -20,28 +20,27 @@ def seeds_table(runs: Sequence[Run]) -> str:
         "| model | mean test accuracy | 95 % interval | standard deviation | lowest | highest | runs | parameters |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|"
     )
-    return "\n".join([head, *(_seeds_row(label, arm) for label, arm in _arms(runs).items())])
-
-
-def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each model, by its label, in the order of their seeds."""
-    arms = {}
-    for run in sorted(runs, key=lambda run: (run.config.label, run.config.seed)):
-        arms.setdefault(run.config.label, []).append(run)
-    return arms
+    return "\n".join([head, *map(_seeds_row, arms(runs).values())])
 
 
 def _accuracies(runs: Sequence[Run]) -> list[float]:
     return [run.history[-1]["test_accuracy"] for run in runs]
 
 
-def _seeds_row(label: str, runs: Sequence[Run]) -> str:
+def _seeds_row(runs: Sequence[Run]) -> str:
     values = _accuracies(runs)
     mean, interval = statistics.mean(values), "–"
     if len(values) > 1:
         error = statistics.stdev(values) / math.sqrt(len(values))
         interval = "{:.3f} to {:.3f}".format(*t.interval(0.95, len(values) - 1, mean, error))
-    cells = [label, f"**{mean:.3f} %**", interval, _deviation(values), f"{min(values):.2f} %", f"{max(values):.2f} %"]
+    cells = [
+        runs[0].config.label,
+        f"**{mean:.3f} %**",
+        interval,
+        _deviation(values),
+        f"{min(values):.2f} %",
+        f"{max(values):.2f} %",
+    ]
     return "| " + " | ".join([*cells, f"{len(runs)}", f"{runs[0].parameters:,}"]) + " |"
 
 
@@ -57,7 +56,7 @@ def seeds_conditions(runs: Sequence[Run]) -> str:
 
 def seeds_reading(runs: Sequence[Run]) -> str:
     """How far the means lie apart, beside what a seed does."""
-    values = {label: _accuracies(arm) for label, arm in _arms(runs).items()}
+    values = {config.label: _accuracies(arm) for config, arm in arms(runs).items()}
     means = {label: statistics.mean(of_arm) for label, of_arm in values.items()}
     first, last = max(means, key=means.get), min(means, key=means.get)
     deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
@@ -73,8 +72,8 @@ def penalties_table(runs: Sequence[Run]) -> str:
         "| λ | way | test accuracy | standard deviation | train accuracy | Σ\\|p\\| | exact zeros | runs |\n"
         "|---|---|--:|--:|--:|--:|--:|--:|"
     )
-    arms = sorted(experiments.arms(runs).items(), key=lambda arm: (arm[0].l1, arm[0].proximal))
-    return "\n".join([head, *(_penalty_row(config, of_arm) for config, of_arm in arms)])
+    by_strength = sorted(arms(runs).items(), key=lambda arm: (arm[0].l1, arm[0].proximal))
+    return "\n".join([head, *(_penalty_row(config, of_arm) for config, of_arm in by_strength)])
 
 
 def _penalty_row(config: Config, runs: Sequence[Run]) -> str:

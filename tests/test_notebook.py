@@ -17,9 +17,10 @@ from normbench.notebook import _results, output_folder, setting
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "S5_Normalization.ipynb"
-PARTS = ("model.py", "normbench", NOTEBOOK.name)
+PARTS = ("model.py", "normbench", "results", NOTEBOOK.name)
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
+FIGURES |= {"by_hand", "by_hand_gn", "regularization", "study_c", "study_c_without_in", "l1_strength", "cifar10_curves"}
 
 
 def copy_project(folder, parts=PARTS):
@@ -99,7 +100,7 @@ def colab_notebook(tmp_path, drive, consent=True):
 def test_on_colab_with_the_project_in_drive(environment, tmp_path):
     drive = tmp_path / "drive"
     client = colab_notebook(tmp_path, drive)
-    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:2])
+    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:3])
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
     client.execute()
     assert (tmp_path / "out" / "images" / "overview.png").exists()

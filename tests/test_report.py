@@ -38,12 +38,20 @@ def test_findings_without_a_penalty(three):
     assert len(report.findings(three[1:]).splitlines()) == 3
 
 
+def test_result_line():
+    text = report.result_line(made_up_run("GN", 4))
+    assert text == (
+        "GN on made-up: 98.00 % of 200 test images right after 3 epochs (seed 0), 4 wrong; 7,000 parameters, 4 s on CPU"
+    )
+
+
 def test_parameters_table_counts():
     rows = report.parameters_table().splitlines()[2:]
     widths = sum(layer.out_channels for layer in Net().features if hasattr(layer, "out_channels"))
+    elements = 8 * 12**2 + 8 * 12**2 + 3 * 16 * 6**2
     for nm, row in zip(NORMALIZATIONS, rows, strict=True):
         _, name, trainable, kept, total, _ = (cell.strip() for cell in row.split("|"))
         assert name == nm
-        assert int(trainable) == (0 if nm == "none" else 2 * widths)
+        assert int(trainable.replace(",", "")) == {"none": 0, "LN_CHW": 2 * elements}.get(nm, 2 * widths)
         assert kept == (str(2 * widths) if nm == "BN" else "–")
         assert int(total.replace(",", "")) == sum(p.numel() for p in Net(nm).parameters())

@@ -190,6 +190,8 @@ def test_groups_that_do_not_divide_every_width(few_digits):
         (Config("GN"), "GN"),
         (Config("GN", gp=4, l1=1e-4, l2=1e-4), "GN (4 groups) + L1 + L2"),
         (Config("LN", gp=4, l2=1e-4), "LN + L2"),
+        (Config("IN", l1=1e-3, proximal=True), "IN + proximal L1 0.001"),
+        (Config("BN", l1=1e-4, penalized="gamma"), "BN + L1 on gamma"),
     ),
 )
 def test_label(config, label):
