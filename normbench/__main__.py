@@ -13,7 +13,7 @@ from normbench import experiments, readme, runs
 from normbench.config import Config
 from normbench.data import load
 from normbench.device import choose_device, device_name
-from normbench.figures import plot_overview
+from normbench.figures import plot_overview, save
 from normbench.pictures import plot_misclassified
 from normbench.report import result_line
 from normbench.tables import seeds_table
@@ -53,8 +53,8 @@ def train(
         raise KeyboardInterrupt(f"finished epochs are kept in {folder}") from None
     (folder / "run.jsonl").unlink(missing_ok=True)
     runs.append(run, folder / "run.jsonl")
-    plot_overview([run]).savefig(folder / "curves.png")
-    plot_misclassified(run, data).savefig(folder / "misclassified.png")
+    save(plot_overview([run]), folder / "curves.png")
+    save(plot_misclassified(run, data), folder / "misclassified.png")
     print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/")
 
 

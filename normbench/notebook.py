@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from matplotlib.figure import Figure
 from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import ExecutePreprocessor
 from traitlets.config import Config
@@ -46,12 +45,6 @@ def output_folder(name: str) -> Path:
     except OSError as error:
         raise OSError(f"cannot write to OUTPUT_DIR {name!r} ({error.strerror}): name another folder") from error
     return folder
-
-
-def save(figure: Figure, path: str | os.PathLike) -> Figure:
-    """Write `figure` to `path`, and hand it on for the notebook to show."""
-    figure.savefig(path)
-    return figure
 
 
 class _EchoingPreprocessor(ExecutePreprocessor):

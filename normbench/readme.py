@@ -12,6 +12,7 @@ from normbench.by_hand import parameters_table
 from normbench.by_hand_figures import plot_all_by_hand
 from normbench.data import load
 from normbench.experiments import RESULTS, STRENGTHS, STUDY_C, arms, chosen, finished
+from normbench.figures import save
 from normbench.pictures import plot_misclassified, plot_samples
 from normbench.published import slips
 from normbench.report import conditions, findings, table
@@ -110,5 +111,5 @@ def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
     yield README
     for name, figure in figures(data_dir=data_dir):
         path = IMAGES / f"{name}.png"
-        figure.savefig(path)
+        save(figure, path)
         yield path

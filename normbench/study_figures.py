@@ -65,7 +65,7 @@ def plot_regularization(runs: Sequence[Run]) -> Figure:
             row, column = divmod(i, len(PENALTIES))
             _cell(axes, row, column, accuracies, framed=config in STUDY_C)
         axes.set_xticks(range(shape[1]), [_strengths(**penalty) for penalty in PENALTIES.values()])
-        axes.set_yticks(range(shape[0]), VARIED)
+        axes.set_yticks(range(shape[0]), [nm.replace("none", "no norm") for nm in VARIED])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(f"Test accuracy by normalization and penalty, and its range over the seeds\n{_data(runs)}")
@@ -99,7 +99,7 @@ def plot_strengths(runs: Sequence[Run]) -> Figure:
                 ways = {c.l1: of_arm for c, of_arm in groups.items() if c.proximal == proximal or not c.l1}
                 _against_strength(axes, ways, key, label="proximal step" if proximal else "subgradient", **style)
             axes.set(title=title, xlabel="λ")
-        row[0].legend(frameon=False, loc="lower left")
+        row[-1].legend(frameon=False, loc="upper left")
         figure.suptitle(f"How strong should L1 be? Batch norm, {_data(runs)}", x=0.01, ha="left")
     return done(figure)
 

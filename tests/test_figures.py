@@ -2,6 +2,8 @@ import dataclasses
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from matplotlib.text import Text
@@ -107,3 +109,14 @@ def test_normalization_picture_frames_every_set():
 def test_figures_are_not_shown_twice(runs):
     figures.plot_metric(runs, "test_loss", "Graph")
     assert not plt.get_fignums()
+
+
+def test_a_saved_figure_is_small_and_looks_the_same(runs, tmp_path):
+    figure = figures.plot_overview(runs)
+    shown = figures.save(figure, tmp_path / "small.png")
+    figure.savefig(tmp_path / "large.png")
+    small, large = (PIL.Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("small", "large"))
+    assert small.size == large.size
+    assert np.abs(np.asarray(small, float) - np.asarray(large, float)).mean() < 1
+    assert shown.data == (tmp_path / "small.png").read_bytes()
+    assert len(shown.data) < 0.6 * (tmp_path / "large.png").stat().st_size
