@@ -68,7 +68,7 @@ class StandardizedConv2d(nn.Conv2d):
         fan_in, filters = self.weight[0].numel(), (1, 2, 3)
         variance, mean = torch.var_mean(self.weight, filters, correction=0, keepdim=True)
         standardized = (self.weight - mean) * torch.rsqrt(fan_in / 2 * variance + 1e-5)
-        return F.conv2d(x, standardized, None, self.stride, self.padding)
+        return F.conv2d(x, standardized, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Net(nn.Module):

@@ -1,6 +1,6 @@
 """Networks and recipes tried for accuracy: a call tries one, keeps what it gave, and renews the tables.
 
-    python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 20] [--lr 0.1]
+    python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 4] [--lr 0.1]
                                 [--weight-decay 5e-4] [--batch-size 128] [--gp 2] [--standardized]
     python -m benchmarks.search              renews the tables in benchmarks/ACCURACY.md alone
 
@@ -37,7 +37,8 @@ RECIPE = {
     "batch_size": "batch",
     "gp": "groups of GN:",
 }
-TABLES = {"mnist": "search", "cifar10": "search on CIFAR-10"}
+# The table of each data set, and how many epochs its rows have.
+TABLES = {"mnist": ("search", 20), "cifar10": ("search on CIFAR-10", 4)}
 
 
 class Residual(nn.Sequential):
@@ -96,6 +97,7 @@ def tried(layers: str, config: Config, dataset: str = "mnist", standardized: boo
     run = train(config, data, progress=False, net=net)
     changed = [key for key in RECIPE if getattr(config, key) != getattr(Config(), key)]
     changes = [f"{RECIPE[key]} {getattr(config, key):g}" for key in changed] + ["standardized filters"] * standardized
+    changes += [f"{config.epochs} epochs"] * (config.epochs != TABLES[dataset][1])
     last = run.history[-1]
     return {
         "dataset": dataset,
@@ -136,7 +138,7 @@ def read() -> list[dict]:
 
 def shown(text: str) -> str:
     """The Markdown `text` with the table of each data set made anew from the log."""
-    for dataset, name in TABLES.items():
+    for dataset, (name, _) in TABLES.items():
         text = update(text, name, table([row for row in read() if row["dataset"] == dataset]))
     return text
 
@@ -148,12 +150,14 @@ def main() -> None:
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--standardized", action="store_true", help="filters with mean 0, as model.COLOUR has them")
-    for key in ("epochs", *RECIPE):
+    parser.add_argument("--epochs", type=int, help="by default as many as the others of its table have")
+    for key in RECIPE:
         default = getattr(Config(), key)
         parser.add_argument(f"--{key.replace('_', '-')}", type=type(default), default=default)
     arguments = parser.parse_args()
     if arguments.layers:
-        recipe = {key: getattr(arguments, key) for key in ("epochs", *RECIPE)}
+        recipe = {key: getattr(arguments, key) for key in RECIPE}
+        recipe["epochs"] = arguments.epochs or TABLES[arguments.dataset][1]
         for seed in arguments.seeds:
             for nm in arguments.nm:
                 config = Config(nm, seed=seed, **recipe)

@@ -2,10 +2,11 @@
 
 import sys
 import zlib
-from copy import deepcopy
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from torchsummary import summary
 
@@ -44,18 +45,20 @@ def train(
         output: a folder for each training is made there.
     """
     data = load(dataset, data_dir, choose_device(device))
-    folder = Path(output) / f"{data.name}-{config.nm}-seed{config.seed}-{zlib.crc32(repr(config).encode()):08x}"
+    number = zlib.crc32(f"{config} {data.device}".encode())
+    folder = Path(output) / f"{data.name}-{config.nm}-seed{config.seed}-{number:08x}"
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"{config.label} on {data.name}, {device_name(data.device)}")
-    summary(deepcopy(build(config, data)), data.image_shape, device="cpu")
+    summary(build(config, data), data.image_shape, device="cpu")
     try:
         run = train_one(config, data, checkpoint=folder / "checkpoint.pt")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished epochs are kept in {folder}") from None
+        raise KeyboardInterrupt(f"finished epochs are kept in {folder}; the same command goes on from there") from None
     (folder / "run.jsonl").unlink(missing_ok=True)
     runs.append(run, folder / "run.jsonl")
     save(plot_overview([run]), folder / "curves.png")
     save(plot_misclassified(run, data), folder / "misclassified.png")
-    print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/")
+    print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/ (delete it to train anew)")
 
 
 def study(
@@ -89,7 +92,8 @@ def study(
     try:
         found = experiments.run(name, data, folder, workers)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished trainings are kept in {folder / name}.jsonl") from None
+        kept = folder / f"{name}.jsonl"
+        raise KeyboardInterrupt(f"finished trainings are kept in {kept}; the same command goes on from there") from None
     print(seeds_table(found))
 
 
@@ -97,7 +101,7 @@ def report(data_dir: DataDir = None) -> None:
     """Make the README's tables and the figures of images/ anew from results/.
 
     Args:
-        data_dir: where data sets lie; figures of images that cannot be had are left as they are.
+        data_dir: where data sets lie or are downloaded to; figures of images that cannot be had are left as they are.
     """
     for path in readme.write(data_dir):
         print(path)
@@ -109,11 +113,11 @@ def main() -> int:
         tyro.extras.subcommand_cli_from_dict(
             {"train": train, "study": study, "report": report}, prog="python -m normbench"
         )
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, BrokenProcessPool, torch.OutOfMemoryError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\nStopped; {stop or 'nothing was begun'}. The same command goes on from there.", file=sys.stderr)
+        print(f"\nStopped; {stop or 'nothing was being trained'}.", file=sys.stderr)
         return 130
     return 0
 

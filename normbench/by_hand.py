@@ -113,7 +113,7 @@ def steps(x: torch.Tensor, nm: str, number: int = 0, groups: int = 2, eps: float
     places = [f"image {image + 1} {CHANNELS[channel]}" for image, channel, *_ in member.nonzero().tolist()]
     blocks = {place: [v for p, v in zip(places, w.values) if p == place] for place in places}
     lines = [
-        f"{nm}, set {number + 1} of {len(work_all(x, nm, groups))}: {w.n} numbers",
+        f"{nm}, set {number + 1} of {len(work_all(x, nm, groups, eps))}: {w.n} numbers",
         *(f"   {place:<16}{' '.join(f'{show(v):>5}' for v in block)}" for place, block in blocks.items()),
         f"1. sum         {' + '.join(f'({show(sum(block))})' for block in blocks.values())} = {show(w.total)}",
         f"2. mean        μ = {show(w.total)} / {w.n} = {show(w.mean)}",
@@ -132,11 +132,11 @@ def steps(x: torch.Tensor, nm: str, number: int = 0, groups: int = 2, eps: float
 def layers(channels: int, height: int, width: int, groups: int = 2) -> dict[str, nn.Module]:
     """PyTorch's layers for maps of (channels, height, width), by name; in both LNs the sets are the same."""
     return {
-        "BN": nn.BatchNorm2d(channels),
-        "GN": nn.GroupNorm(groups, channels),
-        "LN, a pair a channel": nn.GroupNorm(1, channels),
-        "LN, a pair an element": nn.LayerNorm([channels, height, width]),
-        "IN": nn.InstanceNorm2d(channels, affine=True),
+        "BN": normalization("BN", channels),
+        "GN": normalization("GN", channels, groups),
+        "LN, a pair a channel": normalization("LN", channels),
+        "LN, a pair an element": normalization("LN_CHW", channels, size=(height, width)),
+        "IN": normalization("IN", channels),
     }
 
 
@@ -145,7 +145,7 @@ def count(layer: nn.Module) -> int:
     return sum(p.numel() for p in layer.parameters() if p.requires_grad)
 
 
-def parameters_table(channels: int = 4, height: int = 2, width: int = 2, groups: int = 2) -> str:
+def trainable_table(channels: int = 4, height: int = 2, width: int = 2, groups: int = 2) -> str:
     """A Markdown table: the trainable parameters of each normalization, counted from PyTorch's layers."""
     why = {
         "BN": "γ and β for each channel, whatever the number of images",

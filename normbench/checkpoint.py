@@ -9,16 +9,20 @@ from pathlib import Path
 import torch
 
 from normbench.config import Config
+from normbench.data import Dataset
+from normbench.device import device_name
 
 
 class Checkpoint:
     """Everything that the next epoch depends on. Without a path, it keeps nothing."""
 
     def __init__(
-        self, path: str | os.PathLike | None, config: Config, dataset: str, net, optimizer, schedule, generator
+        self, path: str | os.PathLike | None, config: Config, data: Dataset, net, optimizer, schedule, generator
     ):
         self.path = Path(path) if path else None
-        self.training = {"config": asdict(config), "dataset": dataset}
+        self.training = {"config": asdict(config), "dataset": data.name, "train images": len(data.y_train)}
+        self.training |= {"shape": list(data.image_shape), "classes": list(data.classes), "test set": data.test_set}
+        self.training |= {"device": device_name(data.device)}
         self.parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
         self.generator = generator
 
@@ -35,10 +39,14 @@ class Checkpoint:
         except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f"{self.path} is broken; delete it to start anew") from error
         if training != self.training:
-            raise ValueError(f"{self.path} is of another training; delete it or choose another file")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
+            changed = ", ".join(key for key in self.training if training.get(key) != self.training[key])
+            raise ValueError(f"{self.path} is of another training ({changed}); delete it to start anew")
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            self.generator.set_state(state["generator"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"{self.path} is of another network; delete it to start anew") from error
         return state["history"], state["seconds"]
 
     def save(self, history: Sequence[dict[str, float]], seconds: float) -> None:

@@ -26,7 +26,8 @@ class Config:
     l2: float = 0.0
     """λ2 of the penalty λ2·Σp² in the loss. The default weight decay is the same as λ2 = 2.5e-4 on all parameters."""
     penalized: str = "all"
-    """What both penalties act on: all parameters, conv (the convolutions' weights), or gamma (the scales γ)."""
+    """What both penalties act on: all parameters, conv (the convolutions' weights and the average's), or gamma (the
+    scales γ). The network for colour images standardizes its filters, so that their size matters for the pace alone."""
     proximal: bool = False
     """L1 by a proximal step, which makes exact zeros, instead of by its subgradient, which makes none."""
     epochs: int = 20
@@ -61,7 +62,7 @@ class Config:
         for name, allowed in dict(penalized=PENALIZED, augment=("auto", *AUGMENTATIONS)).items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        normalization(self.nm, channels=self.gp, group=self.gp, size=(1, 1))  # raises for an unknown name
+        normalization(self.nm, channels=1, group=1, size=(1, 1))  # raises for an unknown name
         if self.nm == "none" and self.penalized == "gamma":
             raise ValueError("a network without normalization has no gamma to penalize; choose all or conv")
 

@@ -180,7 +180,10 @@ def _npz(name: str, path: Path) -> Dataset:
         raise ValueError(
             f"{path} is broken or not in Keras' layout (x_train, y_train, x_test, y_test): {error}"
         ) from error
-    return _dataset(name, *arrays)
+    try:
+        return _dataset(name, *arrays)
+    except TypeError as error:  # of an array that holds something else than numbers
+        raise ValueError(f"{path} has arrays that are not numbers: {error}") from error
 
 
 def _digits() -> Dataset:

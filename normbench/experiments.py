@@ -66,15 +66,19 @@ def run(name: str, data: Dataset, folder: str | os.PathLike = RESULTS, workers: 
 
 
 def finished(name: str, folder: str | os.PathLike = RESULTS) -> list[Run]:
-    """The runs of an experiment that are kept in `<folder>/<name>.jsonl`.
+    """The runs of an experiment that are kept in `<folder>/<name>.jsonl`, in the experiment's order.
 
-    Raises FileNotFoundError where there are none.
+    Raises FileNotFoundError where some are missing.
     """
-    path, wanted = Path(folder) / f"{name}.jsonl", set(EXPERIMENTS[name].configs)
-    kept = [run for run in runs.read(path) if run.config in wanted] if path.exists() else []
-    if not kept:
-        raise FileNotFoundError(f"no finished runs in {path}: python -m normbench study {name} makes them")
-    return kept
+    path, experiment = Path(folder) / f"{name}.jsonl", EXPERIMENTS[name]
+    read = runs.read(path) if path.exists() else []
+    kept = {run.config: run for run in read if run.dataset == experiment.dataset}
+    found = [kept[config] for config in experiment.configs if config in kept]
+    if len(found) < len(experiment.configs):
+        raise FileNotFoundError(
+            f"{path} has {len(found)} of {len(experiment.configs)} trainings: python -m normbench study {name} goes on"
+        )
+    return found
 
 
 def arms(found: Sequence[Run], wanted: Sequence[Config] | None = None) -> dict[Config, list[Run]]:

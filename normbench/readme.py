@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from normbench import runs as files
-from normbench.by_hand import parameters_table
+from normbench.by_hand import trainable_table
 from normbench.by_hand_figures import plot_all_by_hand
 from normbench.data import load
 from normbench.experiments import RESULTS, STRENGTHS, STUDY_C, arms, chosen, finished
@@ -64,14 +64,14 @@ def readme(text: str, results: Path = RESULTS) -> str:
     published = files.read(results / "notebook.jsonl")
     seeds, cifar10, varied = (finished(name, results) for name in ("accuracy", "cifar10", "regularization"))
     speed = [json.loads(line) for line in (results / "speed.jsonl").read_text().splitlines()]
-    study_c = chosen(varied, STUDY_C)
+    study_c, strengths = chosen(varied, STUDY_C), chosen(varied, STRENGTHS)
     parts = {
         "results": (table(published), conditions(published), findings(published)),
         "accuracy": (seeds_table(seeds), seeds_conditions(seeds), seeds_reading(seeds)),
         "cifar10": (seeds_table(cifar10), seeds_conditions(cifar10), seeds_reading(cifar10)),
         "study C": (seeds_table(study_c), seeds_conditions(study_c)),
-        "L1": (penalties_table(chosen(varied, STRENGTHS)),),
-        "parameters": (parameters_table(),),
+        "L1": (penalties_table(strengths), seeds_conditions(strengths)),
+        "parameters": (trainable_table(),),
         "slips": (slips(),),
         "speed": (speed_table(speed), speed_conditions(speed)),
     }
@@ -92,7 +92,7 @@ def figures(results: Path = RESULTS, data_dir: str | os.PathLike | None = None) 
     study_c = chosen(varied, STUDY_C)
     yield "study_c", plot_seeds(study_c, "Study C's four arms")
     yield "study_c_without_in", plot_seeds([run for run in study_c if run.config.nm != "IN"], "Study C without IN")
-    yield "cifar10_curves", plot_seeds(cifar10, "Three normalizations")
+    yield "cifar10_curves", plot_seeds(cifar10, "CIFAR-10")
     for name, shown in (("cifar10", cifar10), ("study_c", study_c)):
         try:
             data = load(shown[0].dataset, data_dir)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -28,13 +29,18 @@ def run_all(
     A new run is kept as soon as it is finished, so that the same call goes on after a stop. With several
     `workers`, as many processes train side by side and share the processor's threads.
 
-    Raises as `train`, `append` and `read` do.
+    Raises as `train`, `append` and `read` do; that the file can be written is known before anything is trained.
     """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     kept = {run.config: run for run in read(path) if run.dataset == data.name} if Path(path).exists() else {}
     missing = [config for config in dict.fromkeys(configs) if config not in kept]
-    for run in _trained(missing, data, workers, progress):
-        append(run, path)
-        kept[run.config] = run
+    if missing:
+        _add("", path)
+    with closing(_trained(missing, data, workers, progress)) as finished:
+        for run in finished:
+            append(run, path)
+            kept[run.config] = run
     return [kept[config] for config in configs]
 
 
@@ -45,7 +51,7 @@ def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: b
         return
     threads = max(1, torch.get_num_threads() // workers)
     # A forked process could not use the threads, or the GPU, that this one has started.
-    context = get_context("spawn")
+    context, others = get_context("spawn"), set(active_children())
     with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
         try:
             for future in as_completed([pool.submit(train, config, data, False) for config in configs]):
@@ -57,7 +63,7 @@ def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: b
                     )
                 yield run
         except BaseException:  # Ctrl-C too: what has begun would otherwise be waited for
-            for process in active_children():
+            for process in set(active_children()) - others:
                 process.kill()
             raise
 
@@ -95,12 +101,16 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "device": run.device,
         "torch": torch.__version__,
     }
+    _add(json.dumps(line) + "\n", path)
+
+
+def _add(text: str, path: str | os.PathLike) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(text)
     except OSError as error:
-        raise OSError(f"the run could not be saved to {path}: {error.strerror}") from error
+        raise OSError(f"runs cannot be saved to {path}: {error.strerror}") from error
 
 
 def read(path: str | os.PathLike) -> list[Run]:
@@ -127,4 +137,4 @@ def _run(text: str, where: str) -> Run:
             test_set=line.get("test_set", ""),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not a finished run: {error!r}") from error
+        raise ValueError(f"{where} is not a finished run ({error!r}); delete that line") from error

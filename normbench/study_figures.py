@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from normbench.config import Config
 from normbench.experiments import GRID, PENALTIES, STRENGTHS, STUDY_C, VARIED, arms
 from normbench.figures import COLORS, METRICS, STYLE, decorate, done, label_ends
+from normbench.tables import devices
 from normbench.train import Run
 
 L1_PANELS = {
@@ -34,7 +35,7 @@ def plot_seeds(runs: Sequence[Run], title: str) -> Figure:
 
 def _data(runs: Sequence[Run]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({run.config.seed for run in runs}))
-    return f"{runs[0].dataset}, {runs[0].config.epochs} epochs, means of seeds {seeds}"
+    return f"{runs[0].dataset}, {runs[0].config.epochs} epochs, means of seeds {seeds}, {devices(runs)}"
 
 
 def _seed_curves(axes: Axes, groups: dict[Config, list[Run]], metric: str) -> None:
@@ -65,7 +66,7 @@ def plot_regularization(runs: Sequence[Run]) -> Figure:
             row, column = divmod(i, len(PENALTIES))
             _cell(axes, row, column, accuracies, framed=config in STUDY_C)
         axes.set_xticks(range(shape[1]), [_strengths(**penalty) for penalty in PENALTIES.values()])
-        axes.set_yticks(range(shape[0]), [nm.replace("none", "no norm") for nm in VARIED])
+        axes.set_yticks(range(shape[0]), [_name(config) for config in VARIED.values()])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(f"Test accuracy by normalization and penalty, and its range over the seeds\n{_data(runs)}")
@@ -80,6 +81,11 @@ def _cell(axes: Axes, row: int, column: int, accuracies: Sequence[float], framed
         axes.text(column, row + 0.27, spread, ha="center", size=10)
     if framed:
         axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, linewidth=2.5))
+
+
+def _name(config: Config) -> str:
+    """Where the network is not normalized, its learning rate is another, and that has to be said."""
+    return config.nm if config.nm != "none" else f"no norm\n(rate {config.lr:g})"
 
 
 def _strengths(l1: float = 0.0, l2: float = 0.0) -> str:

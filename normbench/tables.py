@@ -50,19 +50,25 @@ def seeds_conditions(runs: Sequence[Run]) -> str:
     epoch = statistics.median(run.seconds / run.config.epochs for run in runs)
     return (
         f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
-        f"{seeds[0]} to {seeds[-1]}; on {runs[0].device}, {epoch:.1f} s an epoch."
+        f"{seeds[0]} to {seeds[-1]}; on {devices(runs)}, {epoch:.1f} s an epoch."
     )
+
+
+def devices(runs: Sequence[Run]) -> str:
+    """What the runs were trained on."""
+    return " and ".join(dict.fromkeys(run.device for run in runs))
 
 
 def seeds_reading(runs: Sequence[Run]) -> str:
     """How far the means lie apart, beside what a seed does."""
-    values = {config.label: _accuracies(arm) for config, arm in arms(runs).items()}
-    means = {label: statistics.mean(of_arm) for label, of_arm in values.items()}
+    values = {config: _accuracies(arm) for config, arm in arms(runs).items()}
+    means = {config: statistics.mean(of_arm) for config, of_arm in values.items()}
     first, last = max(means, key=means.get), min(means, key=means.get)
     deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
+    gap = means[first] - means[last]
     return (
-        f"The highest mean ({first}) and the lowest ({last}) are {means[first] - means[last]:.3f} points apart; two "
-        f"runs of one model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
+        f"The highest mean ({first.label}) and the lowest ({last.label}) are {gap:.3f} points apart; two runs of one "
+        f"model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
     )
 
 

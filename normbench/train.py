@@ -92,7 +92,7 @@ def train(
     net = (build(config, data) if net is None else net).to(data.device, memory_format=torch.channels_last)
     optimizer, schedule = make_optimizer(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
-    kept = Checkpoint(checkpoint, config, data.name, net, optimizer, schedule, generator)
+    kept = Checkpoint(checkpoint, config, data, net, optimizer, schedule, generator)
     history, before = kept.restore()
     started, x_test = time.perf_counter() - before, data.standardize(data.x_test)
     bar = epochs_bar(config.epochs, config.label, progress, done=len(history))

@@ -117,7 +117,7 @@ def test_parameters_are_a_pair_a_channel_or_element(shape, groups):
     counted = {name: by_hand.count(layer) for name, layer in by_hand.layers(c, h, w, groups).items()}
     element = 2 * c * h * w
     assert list(counted.values()) == [2 * c, 2 * c, 2 * c, element, 2 * c]
-    rows = by_hand.parameters_table(c, h, w, groups).splitlines()[2:]
+    rows = by_hand.trainable_table(c, h, w, groups).splitlines()[2:]
     for row, (name, n) in zip(rows, counted.items(), strict=True):
         assert row.startswith(f"| {name} |") and f"**{n:,}**" in row
     assert f"| {2 * c}: a running mean" in rows[0] and not any("running" in row for row in rows[1:])

@@ -51,8 +51,24 @@ def test_a_finished_training_is_not_repeated(few_digits, tmp_path, monkeypatch):
 def test_another_training_s_checkpoint_is_refused(few_digits, tmp_path):
     path = tmp_path / "checkpoint.pt"
     train(dataclasses.replace(CONFIG, epochs=1), few_digits, progress=False, checkpoint=path)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another training"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another training \(config\); delete it"):
         train(CONFIG, few_digits, progress=False, checkpoint=path)
+
+
+def test_the_checkpoint_of_other_images_is_refused(few_digits, tmp_path):
+    path, config = tmp_path / "checkpoint.pt", dataclasses.replace(CONFIG, epochs=1)
+    train(config, few_digits, progress=False, checkpoint=path)
+    other = dataclasses.replace(few_digits, x_test=few_digits.x_test[:40], y_test=few_digits.y_test[:40])
+    with pytest.raises(ValueError, match=r"is of another training \(test set\)"):
+        train(config, other, progress=False, checkpoint=path)
+
+
+def test_the_checkpoint_of_another_network_is_refused(few_digits, tmp_path):
+    path, config = tmp_path / "checkpoint.pt", dataclasses.replace(CONFIG, epochs=1)
+    train(config, few_digits, progress=False, checkpoint=path)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.LogSoftmax(dim=1))
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another network; delete it"):
+        train(config, few_digits, progress=False, checkpoint=path, net=net)
 
 
 def test_a_broken_checkpoint(few_digits, tmp_path):

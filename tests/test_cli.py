@@ -80,6 +80,11 @@ def test_bad_input_gets_one_clear_line(call, arguments, message):
     assert status == 2 and message in said.splitlines()[-1] and "Traceback" not in said
 
 
+def test_an_unknown_study(call):
+    status, shown, said = call("study", "everything")
+    assert status == 2 and "accuracy" in shown + said and "Traceback" not in shown + said
+
+
 def test_what_cannot_be_parsed(call):
     status, shown, said = call("train", "--epochs", "ten")
     assert status == 2 and "--epochs" in shown + said and "Traceback" not in shown + said
@@ -123,7 +128,7 @@ def interrupted(command, folder, marker):
     options = dict(cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, text=True)
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
     deadline = time.monotonic() + 120
-    while not list(Path(folder).rglob(marker)):
+    while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers

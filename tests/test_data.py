@@ -162,6 +162,7 @@ def test_pickles_are_not_opened(tmp_path):
         (dict(y_test=np.zeros(7, int)), "x_test has 8 images and y_test 7 labels"),
         (dict(x_test=np.zeros((0, 9, 7, 3), np.uint8), y_test=np.zeros(0, int)), "x_test has 0 images"),
         (dict(x_test=np.zeros((8, 9, 9, 3), np.uint8)), r"x_train .*\(3, 9, 7\).*x_test.*\(3, 9, 9\)"),
+        (dict(y_train=np.array(["cat"] * 20)), r"mine\.npz has arrays that are not numbers"),
         (dict(y_train=np.full(20, -1)), "y_train has labels from -1 to -1"),
         (dict(y_test=np.full(8, 4)), "y_test has labels from 4 to 4, allowed are 0 to 3"),
     ),

@@ -52,13 +52,15 @@ def test_arms_put_seeds_together_in_the_order_wanted():
 
 
 def test_finished_runs_are_those_of_the_experiment(tmp_path, monkeypatch):
-    run = made_up_run("GN", 1)
-    monkeypatch.setitem(EXPERIMENTS, "small", experiments.Experiment("?", "made-up", (run.config,), (0,)))
-    with pytest.raises(FileNotFoundError, match=r"no finished runs in .*small\.jsonl: python -m normbench study small"):
-        finished("small", tmp_path)
-    append(made_up_run("LN", 1), tmp_path / "small.jsonl")
-    append(run, tmp_path / "small.jsonl")
-    assert [found.config.nm for found in finished("small", tmp_path)] == ["GN"]
+    """In its order, each once, whatever else the file holds."""
+    gn, ln, path = made_up_run("GN", 1), made_up_run("LN", 2), tmp_path / "small.jsonl"
+    monkeypatch.setitem(EXPERIMENTS, "small", experiments.Experiment("?", "made-up", (gn.config, ln.config), (0,)))
+    for run in (made_up_run("BN", 1), ln, ln, dataclasses.replace(gn, dataset="made-up (validation)")):
+        with pytest.raises(FileNotFoundError, match=r"small\.jsonl has . of 2 trainings: .* study small goes on"):
+            finished("small", tmp_path)
+        append(run, path)
+    append(gn, path)
+    assert [(run.config.nm, run.errors) for run in finished("small", tmp_path)] == [("GN", 1), ("LN", 2)]
 
 
 def test_heat_map_shows_every_mean_and_frames_study_c():

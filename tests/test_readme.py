@@ -19,6 +19,25 @@ def test_update_replaces_the_generated_part_alone():
         readme.update(text, "results", "new")
 
 
+def test_figures_without_the_data_sets_are_those_without_images(tmp_path, monkeypatch):
+    def missing(*args):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(readme, "load", missing)
+    names = {name for name, _ in readme.figures()}
+    assert {"by_hand", "regularization", "l1_strength", "study_c", "study_c_without_in", "cifar10_curves"} == names
+
+
+def test_write_renews_readme_and_figures(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text(readme.README.read_text().replace("| BN |", "| old |"))
+    figure = readme.plot_all_by_hand()
+    monkeypatch.setattr(readme, "figures", lambda data_dir: [("one", figure)])
+    monkeypatch.setattr(readme, "IMAGES", tmp_path)
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    assert [path.name for path in readme.write()] == ["README.md", "one.png"]
+    assert "| old |" not in (tmp_path / "README.md").read_text() and (tmp_path / "one.png").stat().st_size > 1000
+
+
 def test_the_readme_says_what_the_published_runs_say():
     text = readme.README.read_text()
     assert readme.readme(text) == text, "run `python -m normbench report`"

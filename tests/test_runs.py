@@ -1,10 +1,39 @@
 import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
 from normbench.runs import append, read, run_all
 from normbench.train import Config, train
+
+A_TRAINING_WITHOUT_END = """
+import threading, time
+from multiprocessing import active_children
+from normbench.data import load
+from normbench.runs import run_all
+from normbench.train import Config
+
+def tell():
+    while len(active_children()) < 2:
+        time.sleep(0.1)
+    time.sleep(5)  # the workers import torch
+    print(*(child.pid for child in active_children()), flush=True)
+
+if __name__ == "__main__":
+    threading.Thread(target=tell).start()
+    run_all([Config(epochs=5000, seed=seed) for seed in (1, 2)], load("digits"), "runs.jsonl", workers=2)
+"""
+
+
+def running(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "(zombie)" not in status.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +61,13 @@ def test_a_broken_line_is_named(run, tmp_path):
 
 
 def test_a_full_disk(run):
-    with pytest.raises(OSError, match=r"could not be saved to /dev/full: No space left"):
+    with pytest.raises(OSError, match=r"cannot be saved to /dev/full: No space left"):
         append(run, "/dev/full")
 
 
 def test_a_folder_that_is_a_file(run, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="could not be saved to"):
+    with pytest.raises(OSError, match="cannot be saved to"):
         append(run, tmp_path / "file" / "runs.jsonl")
 
 
@@ -68,3 +97,34 @@ def test_run_all_keeps_what_was_finished_before_an_error(few_digits, tmp_path):
     with pytest.raises(FloatingPointError):
         run_all([Config("GN", epochs=1), Config("none", lr=1e20, epochs=1)], few_digits, path, progress=False)
     assert [run.config.nm for run in read(path)] == ["GN"]
+
+
+def test_run_all_knows_before_it_trains_that_it_cannot_save(few_digits, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("normbench.runs.train", None)
+    with pytest.raises(OSError, match="cannot be saved to"):
+        run_all([Config()], few_digits, tmp_path / "file" / "runs.jsonl")
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        run_all([Config()], few_digits, tmp_path / "runs.jsonl", workers=0)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(A_TRAINING_WITHOUT_END)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(map(running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(running, workers))
