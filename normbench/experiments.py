@@ -32,7 +32,7 @@ MAIN = (Config("BN", l1=USUAL_L1), Config("GN"), Config("LN"))
 # Here every penalty is one of those that are varied, so there is no weight decay beside them. Without
 # normalization the network does not bear the others' learning rate.
 VARIED = {
-    nm: Config(nm, epochs=3, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
+    nm: Config(nm, epochs=2, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
     for nm in ("BN", "GN", "LN", "IN", "none")
 }
 PENALTIES = {"none": {}, "L1": {"l1": USUAL_L1}, "L2": {"l2": 2.5e-4}, "L1 + L2": {"l1": USUAL_L1, "l2": 2.5e-4}}
