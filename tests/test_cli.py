@@ -126,13 +126,18 @@ def test_study_on_held_out_images_leaves_results_alone(call, small_study, tmp_pa
 def interrupted(command, folder, marker):
     """Start the command, send it Ctrl-C as soon as the file `marker` is there: exit status and its last words."""
     options = dict(cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, text=True)
+    # Tests that a shell runs in the background would hand on to the command that Ctrl-C is to be ignored.
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
-    deadline = time.monotonic() + 120
-    while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
-    said = process.communicate(timeout=60)[1]
+    try:
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert "Traceback" not in said, said
     return process.returncode, said.splitlines()[-1]
 
