@@ -1,5 +1,11 @@
 """What computes: a device by name, and what readers can compare with."""
 
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
 import torch
 
 
@@ -32,3 +38,19 @@ def describe(device: torch.device) -> str:
     if device.type == "cpu":
         text += "\nNo GPU in use. In Colab: Runtime → Change runtime type → GPU, then run all cells again."
     return text
+
+
+def versions() -> dict[str, str]:
+    """The versions that a training's numbers depend on."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+
+
+@cache  # the code in memory is that of the first call, whatever is committed later
+def commit() -> str:
+    """The commit of this project's code, with "-dirty" where files differ from it; empty outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return told.stdout.strip()

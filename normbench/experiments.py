@@ -47,7 +47,7 @@ STRENGTHS = (
 )
 
 EXPERIMENTS = {
-    "accuracy": Experiment("How accurate are BN + L1, GN and LN on MNIST?", "mnist", MAIN, tuple(range(20, 30))),
+    "accuracy": Experiment("How accurate are BN + L1, GN and LN on MNIST?", "mnist", MAIN, tuple(range(20, 36))),
     "cifar10": Experiment(
         "How accurate are BN, GN and LN on CIFAR-10?", "cifar10", tuple(map(Config, ("BN", "GN", "LN"))), (1, 2, 3)
     ),

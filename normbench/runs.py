@@ -99,7 +99,8 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "parameters": run.parameters,
         "seconds": run.seconds,
         "device": run.device,
-        "torch": torch.__version__,
+        "versions": run.versions,
+        "commit": run.commit,
     }
     _add(json.dumps(line) + "\n", path)
 
@@ -135,6 +136,8 @@ def _run(text: str, where: str) -> Run:
             device=line["device"],
             mistakes=tuple(map(tuple, line.get("mistakes", ()))),
             test_set=line.get("test_set", ""),
+            versions=line.get("versions") or {"torch": line["torch"]},
+            commit=line.get("commit", ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where} is not a finished run ({error!r}); delete that line") from error

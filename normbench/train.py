@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from normbench.augment import augmentation, warp
 from normbench.checkpoint import Checkpoint
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.device import device_name
+from normbench.device import commit, device_name, versions
 from normbench.penalty import Penalty
 from normbench.progress import epochs_bar
 
@@ -31,7 +31,7 @@ class Run:
     exact zeros, in %) of the parameters that a penalty acts on, or would; seconds.
     correct (N,) bool says which test images the last epoch got right; mistakes are those of the others that it
     was most sure of, as (image, prediction, its probability); test_set is a checksum that says which images
-    were meant. probabilities (N, classes) float and predictions
+    were meant. versions and commit say which code it was. probabilities (N, classes) float and predictions
     (N,) int64 are all its answers, None where the run was read back from a file.
     """
 
@@ -44,6 +44,8 @@ class Run:
     device: str
     mistakes: tuple[tuple[int, int, float], ...] = ()
     test_set: str = ""
+    versions: dict[str, str] = field(default_factory=versions)
+    commit: str = field(default_factory=commit)
     probabilities: Tensor | None = None
 
     @property
