@@ -14,6 +14,7 @@ from normbench import experiments, readme, runs
 from normbench.config import Config
 from normbench.data import load
 from normbench.device import choose_device, device_name
+from normbench.engines import local, on_ray, usual_workers
 from normbench.figures import plot_overview, save
 from normbench.pictures import plot_misclassified
 from normbench.report import result_line
@@ -21,7 +22,6 @@ from normbench.tables import seeds_table
 from normbench.train import build
 from normbench.train import train as train_one
 
-HELD_OUT = 10_000  # training images that stand in for the test set
 DataDir = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
 
 
@@ -64,7 +64,10 @@ def train(
 def study(
     name: tyro.conf.Positional[Literal[tuple(experiments.EXPERIMENTS)]],
     /,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    gpus: float = 0.0,
     validation: bool = False,
     data_dir: DataDir = None,
     device: str = "auto",
@@ -72,25 +75,32 @@ def study(
 ) -> None:
     """Run an experiment: many trainings, of which those already in results/ are not repeated.
 
-    Stopped with Ctrl-C, the same command goes on from the last finished training.
+    Stopped in whatever way, the same command goes on from the last finished training. Several processes may be at
+    work on one experiment.
 
     Args:
         name: which experiment.
-        workers: trainings side by side, which share the processor's threads.
+        workers: trainings side by side; by default as many as were measured to be fastest.
+        engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
+        address: of the Ray cluster, or auto for the one that this machine is part of; without it, one of this machine.
+        gpus: the share of a GPU that each training on Ray is given.
         validation: score on held-out training images instead of the test set, and keep the results under runs/:
             for whoever changes the network or the recipe.
         data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
-        device: cpu, cuda, …, or auto: a GPU where there is one.
+        device: cpu, cuda, …, or auto: a GPU where there is one. On Ray, gpus decides.
         output: the folder of NAME.jsonl, where finished runs are kept; by default results.
     """
     experiment = experiments.EXPERIMENTS[name]
-    data = load(experiment.dataset, data_dir, choose_device(device))
-    if validation:
-        data = data.hold_out(HELD_OUT)
     folder = Path(output or ("runs/validation" if validation else experiments.RESULTS))
-    print(f"{experiment.question} {len(experiment.configs)} trainings on {data.name}, {device_name(data.device)}")
+    configs = experiment.plan(folder)
+    data = load(experiment.dataset, data_dir, choose_device("cpu" if engine == "ray" else device))
+    if validation or experiment.validation:
+        data = data.hold_out(experiments.HELD_OUT)
+    workers = usual_workers(data) if workers is None else workers
+    how = on_ray(workers, address, gpus) if engine == "ray" else local(workers)
+    print(f"Claim: {experiment.claim}.\n{len(configs)} trainings on {data.name}, {device_name(data.device)}")
     try:
-        found = experiments.run(name, data, folder, workers)
+        found = experiments.run(name, data, folder, engine=how)
     except KeyboardInterrupt:
         kept = folder / f"{name}.jsonl"
         raise KeyboardInterrupt(f"finished trainings are kept in {kept}; the same command goes on from there") from None

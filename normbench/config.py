@@ -43,6 +43,8 @@ class Config:
     augment: str = "auto"
     """Random changes of training images: affine (turn, stretch, move), crop-flip, none, or
     auto: affine for grey images, crop-flip for colour."""
+    images: int = 0
+    """How many of the training images are used, the first ones; 0 for all."""
     seed: int = 0
     """Decides the first weights, the order of the images and their random changes."""
 
@@ -51,7 +53,7 @@ class Config:
             value, allowed = getattr(self, field.name), (field.type,) + (int,) * (field.type is float)
             if not isinstance(value, allowed) or isinstance(value, bool) != (field.type is bool):
                 raise TypeError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
-        lowest = dict(gp=1, epochs=1, batch_size=1, width=1, seed=0, l1=0, l2=0, weight_decay=0)
+        lowest = dict(gp=1, epochs=1, batch_size=1, width=1, images=0, seed=0, l1=0, l2=0, weight_decay=0)
         for name, low in lowest.items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")

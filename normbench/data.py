@@ -99,6 +99,19 @@ class Dataset:
         mean, std = self.mean_std
         return images.float().mul(1 / (255 * std)).sub_(mean / std)
 
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same on another device."""
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+    def first(self, n: int) -> "Dataset":
+        """The same with the first `n` training images alone; 0 for all.
+
+        Raises ValueError where there are fewer.
+        """
+        if n > len(self.y_train):
+            raise ValueError(f"images {n} is above the {len(self.y_train)} training images of {self.name}")
+        return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n]) if n else self
+
     def hold_out(self, n: int) -> "Dataset":
         """The last `n` training images stand in for the test set: what choices are made on."""
         if not 0 < n < len(self.y_train):
@@ -128,8 +141,7 @@ def load(
     """
     root = Path(root or os.environ.get("DATA_DIR") or "data")
     data = _load_or_digits(root) if name == "auto" else _load(name, root)
-    device = torch.device(device or "cpu")
-    return replace(data, **{k: v.to(device) for k, v in vars(data).items() if isinstance(v, Tensor)})
+    return data.to(device or "cpu")
 
 
 def _load_or_digits(root: Path) -> Dataset:

@@ -1,84 +1,99 @@
 """Many trainings; finished runs as lines of a file, one JSON object a run."""
 
 import base64
+import errno
+import fcntl
 import json
 import os
-import signal
-import threading
+import time
+import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from normbench.config import Config
 from normbench.data import Dataset
+from normbench.engines import Engine, Trainer, local
 from normbench.train import Run, train
 
 
 def run_all(
-    configs: Sequence[Config], data: Dataset, path: str | os.PathLike, workers: int = 1, progress: bool = True
+    configs: Sequence[Config],
+    data: Dataset,
+    path: str | os.PathLike,
+    workers: int = 1,
+    progress: bool = True,
+    engine: Engine | None = None,
+    trainer: Trainer = train,
 ) -> list[Run]:
     """The run of each config on `data`, in their order: the one kept in the file, or else a new one.
 
-    A new run is kept as soon as it is finished, so that the same call goes on after a stop. With several
-    `workers`, as many processes train side by side and share the processor's threads.
+    A new run is kept as soon as it is finished, so that the same call goes on after a stop. Several processes may
+    be at work on one file: each training is done by one of them, and all return the same runs.
+    With several `workers`, as many trainings run side by side on this machine; or give another `engine`.
+    `trainer` is what trains: a function of a module, so that other processes can have it.
 
     Raises as `train`, `append` and `read` do; that the file can be written is known before anything is trained.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    kept = {run.config: run for run in read(path) if run.dataset == data.name} if Path(path).exists() else {}
-    missing = [config for config in dict.fromkeys(configs) if config not in kept]
-    if missing:
-        _add("", path)
-    with closing(_trained(missing, data, workers, progress)) as finished:
-        for run in finished:
-            append(run, path)
-            kept[run.config] = run
+    engine = engine or local(workers)
+    with closing(_Claims(path)) as claims:
+        while missing := [config for config in dict.fromkeys(configs) if config not in _kept(path, data)]:
+            with closing(engine(trainer, _claimed(missing, path, data, claims), data, progress)) as finished:
+                for run in finished:
+                    append(run, path)
+                    claims.give_back(run.config)
+            if any(config not in _kept(path, data) for config in missing):
+                time.sleep(1)  # another process is training them
+    kept = _kept(path, data)
     return [kept[config] for config in configs]
 
 
-def _trained(configs: Sequence[Config], data: Dataset, workers: int, progress: bool) -> Iterator[Run]:
-    """New runs, in the order they are finished."""
-    if workers == 1:
-        yield from (train(config, data, progress) for config in configs)
-        return
-    threads = max(1, torch.get_num_threads() // workers)
-    # A forked process could not use the threads, or the GPU, that this one has started.
-    context, others = get_context("spawn"), set(active_children())
-    with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+def _kept(path: str | os.PathLike, data: Dataset) -> dict[Config, Run]:
+    return {run.config: run for run in read(path) if run.dataset == data.name} if Path(path).exists() else {}
+
+
+def _claimed(missing: Sequence[Config], path: str | os.PathLike, data: Dataset, claims: "_Claims") -> Iterator[Config]:
+    """Those of the `missing` that no other process trains, or has finished by now."""
+    for config in missing:
+        if claims.take(config):
+            if config in _kept(path, data):
+                claims.give_back(config)
+            else:
+                yield config
+
+
+class _Claims:
+    """Who trains what: a lock for each config, in a file beside that of the runs.
+
+    The locks are those of POSIX (fcntl), on one byte each, which need not exist in the file. They belong to the
+    process: when it ends, however it ends, they are free.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        _add(b"", path)
+        self.file = open(f"{os.fspath(path)}.lock", "wb")  # noqa: SIM115 (as long as the trainings last)
+
+    def take(self, config: Config) -> bool:
         try:
-            for future in as_completed([pool.submit(train, config, data, False) for config in configs]):
-                run = future.result()
-                if progress:
-                    print(
-                        f"{run.config.label}, seed {run.config.seed}: {run.history[-1]['test_accuracy']:.2f} %",
-                        flush=True,
-                    )
-                yield run
-        except BaseException:  # Ctrl-C too: what has begun would otherwise be waited for
-            for process in set(active_children()) - others:
-                process.kill()
-            raise
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte(config))
+        except (BlockingIOError, PermissionError):  # which of the two depends on the system
+            return False
+        return True
 
+    def give_back(self, config: Config) -> None:
+        fcntl.lockf(self.file, fcntl.LOCK_UN, 1, self._byte(config))
 
-def _start_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
-    tqdm.set_lock(threading.RLock())  # its own, shared by processes, would be left behind with a warning
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    def close(self) -> None:
+        self.file.close()
 
-
-def _end_with_the_parent() -> None:
-    """A killed process cannot end its workers, which would train on for nobody."""
-    parent_process().join()
-    os._exit(1)
+    @staticmethod
+    def _byte(config: Config) -> int:
+        return zlib.crc32(repr(config).encode())
 
 
 def append(run: Run, path: str | os.PathLike) -> None:
@@ -99,27 +114,59 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "parameters": run.parameters,
         "seconds": run.seconds,
         "device": run.device,
+        "statistics": run.statistics,
         "versions": run.versions,
         "commit": run.commit,
     }
-    _add(json.dumps(line) + "\n", path)
+    _add(json.dumps(line).encode() + b"\n", path)
 
 
-def _add(text: str, path: str | os.PathLike) -> None:
+def _add(line: bytes, path: str | os.PathLike) -> None:
+    """Add a whole line or nothing: a half-written one, which a kill may have left, is cut off first."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
-            file.write(text)
+        with open(path, "ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = _end_of_whole_lines(file)
+            if line and file.write(line) < len(line):  # the disk is full
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
     except OSError as error:
         raise OSError(f"runs cannot be saved to {path}: {error.strerror}") from error
 
 
+def _end_of_whole_lines(file: BinaryIO) -> int:
+    """Where the next line begins, once a half-written last line is cut off."""
+    if not os.fstat(file.fileno()).st_size:
+        return 0
+    file.seek(0)
+    content = file.read()
+    end = content.rfind(b"\n") + 1
+    if _is_whole(content[end:]):  # an editor has left out the end of the line
+        file.write(b"\n")
+        return len(content) + 1
+    if end < len(content):
+        file.truncate(end)
+    return end
+
+
+def _is_whole(line: str | bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def read(path: str | os.PathLike) -> list[Run]:
-    """The runs in the file, in the order they were finished.
+    """The runs in the file, in the order they were finished; a half-written last line is not one.
 
     Raises FileNotFoundError where there is no such file, ValueError for a line that is not a run.
     """
-    return [_run(line, f"{path}, line {i}") for i, line in enumerate(Path(path).read_text().splitlines(), 1)]
+    *lines, last = Path(path).read_text().split("\n")
+    lines += [last] * _is_whole(last)
+    return [_run(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
 
 
 def _run(text: str, where: str) -> Run:
@@ -136,6 +183,7 @@ def _run(text: str, where: str) -> Run:
             device=line["device"],
             mistakes=tuple(map(tuple, line.get("mistakes", ()))),
             test_set=line.get("test_set", ""),
+            statistics=line.get("statistics", {}),
             versions=line.get("versions") or {"torch": line["torch"]},
             commit=line.get("commit", ""),
         )

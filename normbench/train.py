@@ -31,8 +31,9 @@ class Run:
     exact zeros, in %) of the parameters that a penalty acts on, or would; seconds.
     correct (N,) bool says which test images the last epoch got right; mistakes are those of the others that it
     was most sure of, as (image, prediction, its probability); test_set is a checksum that says which images
-    were meant. versions and commit say which code it was. probabilities (N, classes) float and predictions
-    (N,) int64 are all its answers, None where the run was read back from a file.
+    were meant. statistics is what `batch_statistics.split` gives, where it was asked for. versions and commit say
+    which code it was. probabilities (N, classes) float and predictions (N,) int64 are all its answers, None where
+    the run was read back from a file.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class Run:
     device: str
     mistakes: tuple[tuple[int, int, float], ...] = ()
     test_set: str = ""
+    statistics: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     commit: str = field(default_factory=commit)
     probabilities: Tensor | None = None
@@ -88,6 +90,7 @@ def train(
     Raises ValueError where the batch is larger than the training set or the checkpoint is another training's,
     FloatingPointError where the loss stops being finite.
     """
+    data = data.first(config.images)
     n = len(data.y_train)
     if config.batch_size > n:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
@@ -101,7 +104,7 @@ def train(
     for epoch in bar:
         epoch_started = time.perf_counter()
         row = {"epoch": epoch} | train_epoch(config, data, net, optimizer, schedule, generator)
-        row |= _scores("test", predict(net, x_test), data.y_test)
+        row |= scores("test", predict(net, x_test), data.y_test)
         row["seconds"] = time.perf_counter() - epoch_started
         history.append(row)
         bar.set_postfix_str(f"test {row['test_accuracy']:.2f} %, loss {row['test_loss']:.4f}", refresh=False)
@@ -175,7 +178,7 @@ def train_epoch(
         schedule.step()
         outputs[batch] = log_probabilities.detach()
     mean_penalty = torch.stack(penalties).mean().item() if penalties else 0.0
-    return _scores("train", outputs, labels) | {"penalty": mean_penalty} | penalty.state()
+    return scores("train", outputs, labels) | {"penalty": mean_penalty} | penalty.state()
 
 
 @torch.inference_mode()
@@ -185,7 +188,7 @@ def predict(net: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
     return torch.cat([net(batch) for batch in x.split(batch_size)])
 
 
-def _scores(part: str, log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+def scores(part: str, log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean negative log-likelihood, and accuracy in %."""
     loss = F.nll_loss(log_probabilities, labels)
     accuracy = (log_probabilities.argmax(dim=1) == labels).float().mean() * 100
