@@ -46,7 +46,7 @@ def seeded(arms: Iterable[Config], seeds: Iterable[int]) -> list[Config]:
 MAIN = (Config("BN", l1=USUAL_L1), Config("GN"), Config("LN"))
 
 # Without normalization the network does not bear the others' learning rate.
-SHORT = {nm: Config(nm, epochs=5, lr=0.02 if nm == "none" else 0.1) for nm in ("none", "BN", "GN", "LN", "IN")}
+SHORT = {nm: Config(nm, epochs=4, lr=0.02 if nm == "none" else 0.1) for nm in ("none", "BN", "GN", "LN", "IN")}
 HEAD_TO_HEAD = tuple(
     replace(SHORT[nm], l1=l1)
     for nm, l1s in dict(none=(0.0,), BN=(0.0, USUAL_L1), GN=(0.0, USUAL_L1), LN=(0.0, USUAL_L1), IN=(0.0,)).items()
@@ -78,7 +78,7 @@ BY_SIZE = tuple(Config(nm, epochs=2, images=10_000, batch_size=size) for size in
 # The recipe's rate at its batch of 128, scaled to another batch in each of the three usual ways.
 RATES = {"constant": 0.0, "square root": 0.5, "linear": 1.0}
 
-RECORD = Config("BN", epochs=8, images=10_000)
+RECORD = Config("BN", epochs=6, images=10_000)
 
 
 def rates(config: Config) -> list[Config]:
