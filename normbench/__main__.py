@@ -94,7 +94,7 @@ def study(
     folder = Path(output or ("runs/validation" if validation else experiments.RESULTS))
     configs = experiment.plan(folder)
     data = load(experiment.dataset, data_dir, choose_device("cpu" if engine == "ray" else device))
-    if validation or experiment.validation:
+    if validation and not experiment.validation:
         data = data.hold_out(experiments.HELD_OUT)
     workers = usual_workers(data) if workers is None else workers
     how = on_ray(workers, address, gpus) if engine == "ray" else local(workers)

@@ -149,6 +149,7 @@ def run(
 ) -> list[Run]:
     """The runs of an experiment on `data`: those kept in `<folder>/<name>.jsonl`, and new ones for the rest."""
     experiment, path = EXPERIMENTS[name], Path(folder) / f"{name}.jsonl"
+    data = data.hold_out(HELD_OUT) if experiment.validation else data
     return runs.run_all(experiment.plan(Path(folder)), data, path, workers, engine=engine, trainer=experiment.trainer)
 
 

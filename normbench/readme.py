@@ -1,50 +1,42 @@
 """The files in results/ become the README's generated parts and the figures of images/."""
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from normbench import runs as files
-from normbench.by_hand import trainable_table
 from normbench.by_hand_figures import plot_all_by_hand
 from normbench.data import load
-from normbench.experiments import RESULTS, STRENGTHS, STUDY_C, arms, chosen, finished
+from normbench.experiments import HEAD_TO_HEAD, RESULTS, STUDY_C, arms, chosen, finished
 from normbench.figures import save
+from normbench.parts import PARTS, part
 from normbench.pictures import plot_misclassified, plot_samples
-from normbench.published import slips
-from normbench.report import conditions, findings, table
+from normbench.seed_figures import plot_arms, plot_batch_size, plot_groups, plot_luck
 from normbench.study_figures import plot_regularization, plot_seeds, plot_strengths
-from normbench.tables import penalties_table, seeds_conditions, seeds_reading, seeds_table
+from normbench.train import Run
 
 README = RESULTS.parent / "README.md"
 IMAGES = RESULTS.parent / "images"
 
 
-def speed_table(rows: Sequence[dict]) -> str:
-    """A Markdown table of what `benchmarks.loop` saved, a row a normalization: seconds an epoch."""
-    head = (
-        "| | study A's loop and network | its loop, our network | ours | floor¹ | study A / ours | ours / floor |\n"
-        "|---|--:|--:|--:|--:|--:|--:|"
-    )
-    return "\n".join([head, *map(_speed_row, rows)])
-
-
-def _speed_row(row: dict) -> str:
-    study_a, _, ours, floor = seconds = row["seconds"].values()
-    cells = [row["nm"], *(f"{value:.2f} s" for value in seconds), f"**{study_a / ours:.1f}**", f"{ours / floor:.2f}"]
-    return "| " + " | ".join(cells) + " |"
-
-
-def speed_conditions(rows: Sequence[dict]) -> str:
-    row = rows[0]
-    return (
-        f"Seconds an epoch of {row['images']:,} images ({row['dataset']}), batch {row['batch_size']}, on "
-        f"{row['device']}; medians of {row['rounds']} rounds in which the four alternate. ¹ Forward, backward and "
-        f"optimizer step on one fixed batch: no data, no distortion."
-    )
+# Each figure of runs over many seeds: the experiment, and what draws it.
+FIGURES: dict[str, tuple[str, Callable[[Sequence[Run]], Figure]]] = {
+    "accuracy": ("accuracy", lambda runs: plot_arms(runs, "The studies' three models")),
+    "head_to_head": ("head_to_head", lambda runs: plot_arms(chosen(runs, HEAD_TO_HEAD), "Head to head")),
+    "groups": ("head_to_head", plot_groups),
+    "cifar10_curves": ("cifar10", lambda runs: plot_seeds(runs, "CIFAR-10")),
+    "cifar10_arms": ("cifar10_short", lambda runs: plot_arms(runs, "Head to head")),
+    "batch_size": ("batch_size", plot_batch_size),
+    "regularization": ("regularization", plot_regularization),
+    "l1_strength": ("regularization", plot_strengths),
+    "study_c": ("regularization", lambda runs: plot_seeds(chosen(runs, STUDY_C), "Study C's four arms")),
+    "study_c_without_in": (
+        "regularization",
+        lambda runs: plot_seeds(chosen(runs, [c for c in STUDY_C if c.nm != "IN"]), "Study C without IN"),
+    ),
+    "luck": ("luck", plot_luck),
+}
 
 
 def update(text: str, name: str, content: str) -> str:
@@ -61,22 +53,8 @@ def update(text: str, name: str, content: str) -> str:
 
 def readme(text: str, results: Path = RESULTS) -> str:
     """The README `text` with all its generated parts made anew from the files in `results`."""
-    published = files.read(results / "notebook.jsonl")
-    seeds, cifar10, varied = (finished(name, results) for name in ("accuracy", "cifar10", "regularization"))
-    speed = [json.loads(line) for line in (results / "speed.jsonl").read_text().splitlines()]
-    study_c, strengths = chosen(varied, STUDY_C), chosen(varied, STRENGTHS)
-    parts = {
-        "results": (table(published), conditions(published), findings(published)),
-        "accuracy": (seeds_table(seeds), seeds_conditions(seeds), seeds_reading(seeds)),
-        "cifar10": (seeds_table(cifar10), seeds_conditions(cifar10), seeds_reading(cifar10)),
-        "study C": (seeds_table(study_c), seeds_conditions(study_c)),
-        "L1": (penalties_table(strengths), seeds_conditions(strengths)),
-        "parameters": (trainable_table(),),
-        "slips": (slips(),),
-        "speed": (speed_table(speed), speed_conditions(speed)),
-    }
-    for name, content in parts.items():
-        text = update(text, name, "\n\n".join(content))
+    for name in PARTS:
+        text = update(text, name, part(name, results))
     return text
 
 
@@ -85,15 +63,11 @@ def figures(results: Path = RESULTS, data_dir: str | os.PathLike | None = None) 
 
     Those that show images are left out where the data set cannot be had, or has another order than it had for the runs.
     """
-    cifar10, varied = (finished(name, results) for name in ("cifar10", "regularization"))
     yield "by_hand", plot_all_by_hand()
-    yield "regularization", plot_regularization(varied)
-    yield "l1_strength", plot_strengths(varied)
-    study_c = chosen(varied, STUDY_C)
-    yield "study_c", plot_seeds(study_c, "Study C's four arms")
-    yield "study_c_without_in", plot_seeds([run for run in study_c if run.config.nm != "IN"], "Study C without IN")
-    yield "cifar10_curves", plot_seeds(cifar10, "CIFAR-10")
-    for name, shown in (("cifar10", cifar10), ("study_c", study_c)):
+    for name, (experiment, plot) in FIGURES.items():
+        yield name, plot(finished(experiment, results))
+    study_c = chosen(finished("regularization", results), STUDY_C)
+    for name, shown in (("cifar10", finished("cifar10", results)), ("study_c", study_c)):
         try:
             data = load(shown[0].dataset, data_dir)
         except FileNotFoundError:

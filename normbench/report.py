@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from model import NORMALIZATIONS, Net
+from normbench.stats import mcnemar
 from normbench.train import Run
 
 
@@ -77,9 +78,11 @@ def _ranking(runs: Sequence[Run]) -> str:
     gap = 100 * (last.errors - first.errors) / n
     share = sum(run.errors for run in runs) / (n * len(runs))
     noise = 100 * math.sqrt(share * (1 - share) / n)
+    p = mcnemar(first.correct.numpy(), last.correct.numpy())
     return (
         f"**Ranking of this run**: {order}. First and last are {last.errors - first.errors} images apart, "
-        f"{gap:.2f} points; the sampling error of one such accuracy is {noise:.2f} points. "
+        f"{gap:.2f} points; the sampling error of one such accuracy is {noise:.2f} points, and McNemar's exact test "
+        f"of these two trained networks gives p = {p:.2f}. "
         f"One seed each names no winner: another seed may turn the order round."
     )
 

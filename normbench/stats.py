@@ -2,13 +2,11 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from scipy import stats
-from scipy.special import comb
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
 
     Raises ValueError for no values, values that are not finite and a confidence outside (0, 1).
     """
-    sample = _sample(values)
+    sample = sample_of(values)
     deviation = float(sample.std(ddof=1)) if len(sample) > 1 else math.nan
     half = _t_quantile(confidence, len(sample) - 1) * deviation / math.sqrt(len(sample))
     mean = float(sample.mean())
@@ -56,9 +54,9 @@ def difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95)
     If neither sample varies, the interval is the estimate and p is 1 for equal means, else 0.
     Raises ValueError for fewer than two values in a sample, values that are not finite and a confidence outside (0, 1).
     """
-    first, second = _sample(a, 2), _sample(b, 2)
+    first, second = sample_of(a, 2), sample_of(b, 2)
     estimate = float(first.mean() - second.mean())
-    if _constant(first) and _constant(second):
+    if is_constant(first) and is_constant(second):
         return Difference(estimate, estimate, estimate, float(first[0] == second[0]))
     test = _welch(first, second)
     return Difference(estimate, *map(float, test.confidence_interval(confidence)), float(test.pvalue))
@@ -70,10 +68,10 @@ def equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> float:
     Two one-sided tests (Schuirmann 1987) with Welch's t, from values (n,) and (m,) of independent runs. Raises
     ValueError for a margin that is not above 0, fewer than two values in a sample and values that are not finite.
     """
-    first, second = _sample(a, 2), _sample(b, 2)
+    first, second = sample_of(a, 2), sample_of(b, 2)
     if not margin > 0:
         raise ValueError(f"margin is {margin}: it must be above 0")
-    if _constant(first) and _constant(second):
+    if is_constant(first) and is_constant(second):
         return float(abs(first[0] - second[0]) >= margin)
     tests = _welch(first + margin, second, "greater"), _welch(first - margin, second, "less")
     return float(max(test.pvalue for test in tests))
@@ -115,8 +113,10 @@ def bootstrap_difference(
     widen = _t_quantile(confidence, freedom) / _t_quantile(confidence, math.inf)
     rng = np.random.default_rng(seed)
     deviations = sum(_resampled_deviations(sample, resamples, rng) for sample in samples)
-    low, high = centre + widen * np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(100 * float(centre), 100 * float(low), 100 * float(high))
+    # Of few resamples, NumPy's default quantiles lie too far inside
+    ends = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
+    low, high = 100 * (centre + widen * ends)
+    return Interval(100 * float(centre), float(low), float(high))
 
 
 def _interaction(right: np.ndarray) -> float:
@@ -131,9 +131,33 @@ def _resampled_deviations(sample: np.ndarray, resamples: int, rng: np.random.Gen
     return rng.multinomial(n, counts / n, size=resamples) @ (distinct - sample.mean()) / math.sqrt(n * (n - 1))
 
 
-def superiority(a: Sequence[float], b: Sequence[float]) -> float:
-    """How often a run of A beats a run of B, each with a new seed: Mann and Whitney's U / (n m), ties count half."""
-    return float((np.sign(np.subtract.outer(_sample(a), _sample(b))).mean() + 1) / 2)
+def resampled(
+    statistic: Callable[..., float], samples: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """A statistic of several samples, with the percentile interval of resampling each (the bootstrap, Efron 1979)."""
+    test = stats.bootstrap(
+        [sample_of(values, 2) for values in samples],
+        statistic,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        vectorized=False,
+        method="percentile",
+        rng=0,
+    )
+    return Interval(float(statistic(*samples)), *map(float, test.confidence_interval))
+
+
+def deviation_ratio(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
+    """Standard deviation of A over that of B, with the interval and the two-sided p-value of the F-test of equality.
+
+    Both samples are taken as normal. Raises ValueError for fewer than two values, and where one does not vary.
+    """
+    first, second = sample_of(a, 2), sample_of(b, 2)
+    if is_constant(first) or is_constant(second):
+        raise ValueError("a sample without variation has no ratio of deviations")
+    ratio, law = first.var(ddof=1) / second.var(ddof=1), stats.f(len(first) - 1, len(second) - 1)
+    low, high = (math.sqrt(ratio / law.ppf(part)) for part in ((1 + confidence) / 2, (1 - confidence) / 2))
+    return Difference(math.sqrt(ratio), low, high, float(2 * min(law.sf(ratio), law.cdf(ratio))))
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
@@ -149,64 +173,14 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     return float(stats.binomtest(int((a & ~b).sum()), discordant).pvalue) if discordant else 1.0
 
 
-def winners(groups: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """How often each arm is best if one takes one run of each: over all combinations, shared firsts split equally.
-
-    As if each arm drew a lot from [0, 1] and the highest of those tied won: the integral over the winner's lot is a
-    polynomial's, so Gauss's rule makes it exact. Raises ValueError for an arm without finite values.
-    """
-    samples = [_sample(values) for values in groups.values()]
-    distinct = np.unique(np.concatenate(samples))[:, None]
-    nodes, weights = np.polynomial.legendre.leggauss(len(samples))
-    at = [(sample == distinct).mean(axis=1, keepdims=True) for sample in samples]
-    behind = [(sample < distinct).mean(axis=1, keepdims=True) + p * (nodes + 1) / 2 for sample, p in zip(samples, at)]
-    wins = [at[i] * math.prod(behind[:i] + behind[i + 1 :]) * weights / 2 for i in range(len(samples))]
-    return {arm: float(np.sum(of_arm)) for arm, of_arm in zip(groups, wins)}
-
-
-def orders(groups: Mapping[str, Sequence[float]]) -> dict[tuple[str, ...], float]:
-    """How often one run of each arm gives each order from best to worst; ties split equally among those they allow.
-
-    Goes through all combinations and all orders: meant for up to four arms of twenty values.
-    Raises ValueError for an arm without finite values.
-    """
-    taken = np.stack([grid.ravel() for grid in np.meshgrid(*map(_sample, groups.values()))])
-    places = map(list, permutations(range(len(groups))))
-    allowed = np.stack([np.all(np.diff(taken[order], axis=0) <= 0, axis=0) for order in places])
-    return dict(zip(permutations(groups), (allowed / allowed.sum(axis=0)).mean(axis=1).tolist()))
-
-
-def best_of(values: Sequence[float], k: int) -> float:
-    """Expected maximum of k of the n values, drawn without replacement; ValueError unless 1 <= k <= n."""
-    sample = np.sort(_sample(values))
-    if not 1 <= k <= len(sample):
-        raise ValueError(f"k is {k}: it must be between 1 and {len(sample)}")
-    # The value that has i below it is the best of the choices that take their other k - 1 from these
-    return float(sample @ comb(np.arange(len(sample)), k - 1) / comb(len(sample), k))
-
-
-def chance_of_range(values: Sequence[float], k: int, at_least: float) -> float:
-    """How often the best and the worst of k new runs are at least at_least points apart, from values (n,).
-
-    Runs are taken as normal. Their range over the deviation of the values is a studentized range with n - 1 degrees of
-    freedom, which allows for the deviation being an estimate. Raises ValueError for k < 2 and fewer than two values.
-    """
-    sample = _sample(values, 2)
-    if k < 2:
-        raise ValueError(f"k is {k}: a range needs two runs or more")
-    if at_least <= 0 or _constant(sample):
-        return float(at_least <= 0)
-    return float(stats.studentized_range.sf(at_least / sample.std(ddof=1), k, len(sample) - 1))
-
-
-def _sample(values: Sequence[float], at_least: int = 1) -> np.ndarray:
+def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise ValueError(f"a sample has {at_least} or more values, all finite: got {sample.tolist()}")
     return sample
 
 
-def _constant(sample: np.ndarray) -> bool:
+def is_constant(sample: np.ndarray) -> bool:
     return bool(np.ptp(sample) == 0)  # The variance of equal values may come out above 0, by rounding
 
 

@@ -2,23 +2,32 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
 
 from normbench.config import Config
 from normbench.experiments import GRID, PENALTIES, STRENGTHS, STUDY_C, VARIED, arms
 from normbench.figures import COLORS, METRICS, STYLE, decorate, done, label_ends
-from normbench.tables import devices
+from normbench.seed_figures import DARK, far_below, label_lines
+from normbench.tables import devices, last
 from normbench.train import Run
 
+PARTS = {"all": "L1 on all parameters", "conv": "L1 on the convolutions", "gamma": "L1 on the scales γ"}
 L1_PANELS = {
     "test_accuracy": "Test accuracy (%)",
-    "l1_norm": "Σ|p| over all parameters",
-    "zeros": "Parameters that are exactly 0 (%)",
+    "l1_norm": "Σ|p| of the penalized parameters (log scale)",
+    "zeros": "Exact zeros among them (%)",
+}
+WAYS = {
+    False: dict(label="subgradient", color=COLORS["BN"], marker="o", linestyle="-"),
+    True: dict(label="proximal step", color=DARK, marker="s", linestyle="--"),
 }
 
 
@@ -93,26 +102,73 @@ def _strengths(l1: float = 0.0, l2: float = 0.0) -> str:
 
 
 def plot_strengths(runs: Sequence[Run]) -> Figure:
-    """Accuracy, Σ|p| and exact zeros against λ1, by subgradient and by proximal step: a dot a run, a line the means."""
+    """Accuracy, Σ|p| and exact zeros against λ1 by what is penalized: a dot a run, a line a way through the means.
+
+    What lies below an axis is written at its foot: accuracies that `far_below` names, and 0 on a log scale.
+    """
     groups = arms(runs, STRENGTHS)
+    limits = {"test_accuracy": _readable([last(of_arm) for of_arm in groups.values()]), "zeros": (-4.0, 104.0)}
     with plt.rc_context(STYLE):
-        figure, row = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-        for axes, (key, title) in zip(row, L1_PANELS.items()):
-            for proximal, style in (
-                (False, dict(color="#0072B2", marker="o")),
-                (True, dict(color="#D55E00", marker="s")),
-            ):
-                ways = {c.l1: of_arm for c, of_arm in groups.items() if c.proximal == proximal or not c.l1}
-                _against_strength(axes, ways, key, label="proximal step" if proximal else "subgradient", **style)
-            axes.set(title=title, xlabel="λ")
-        row[-1].legend(frameon=False, loc="upper left")
-        figure.suptitle(f"How strong should L1 be? Batch norm, {_data(runs)}", x=0.01, ha="left")
+        figure, grid = plt.subplots(len(PARTS), len(L1_PANELS), figsize=(14, 10), layout="constrained")
+        figure.get_layout_engine().set(wspace=0.04, hspace=0.04)
+        for row, (penalized, part) in zip(grid, PARTS.items()):
+            row[0].set_ylabel(part, weight="bold")
+            for axes, key in zip(row, L1_PANELS):
+                _strength_panel(axes, groups, penalized, key)
+                _scale(axes, limits.get(key))
+                for i, line in enumerate(axes.lines[1::2]):
+                    _write_below(axes, line, 0.03 + 0.09 * i)
+            label_lines(row[-1], list(row[-1].lines[1::2]))
+        for axes, title in zip(grid[0], L1_PANELS.values()):
+            axes.set_title(title)
+        for axes in grid[-1]:
+            axes.set_xlabel("λ")
+        title = f"What L1 does, by its strength λ and by what it acts on\nBatch norm, {_data(runs)}"
+        figure.suptitle(title, x=0.01, ha="left")
     return done(figure)
 
 
-def _against_strength(axes: Axes, groups: dict[float, list[Run]], key: str, **style: str) -> None:
-    values = [[run.history[-1][key] for run in groups[l1]] for l1 in sorted(groups)]
-    for i, of_strength in enumerate(values):
-        axes.plot([i] * len(of_strength), of_strength, linestyle="", alpha=0.35, **(style | {"label": None}))
-    axes.plot([statistics.mean(v) for v in values], linewidth=2, **style)
-    axes.set_xticks(range(len(groups)), [f"{l1:g}" for l1 in sorted(groups)])
+def _readable(accuracies: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Limits of an axis for accuracies without those far below, for which it leaves room at its foot."""
+    far = far_below(accuracies)
+    shown = np.concatenate([of_arm for i, of_arm in enumerate(accuracies) if i not in far])
+    margin = 0.06 * np.ptp(shown) or 0.5
+    return shown.min() - margin * (3 if far else 1), shown.max() + margin
+
+
+def _strength_panel(axes: Axes, groups: dict[Config, list[Run]], penalized: str, key: str) -> None:
+    """Both ways of L1; without it, Σ|p| and zeros are those of all parameters, and belong to no other row."""
+    strengths = sorted({config.l1 for config in STRENGTHS})
+    axes.set_xticks(range(len(strengths)), [f"{l1:.0e}".replace("e-0", "e-") if l1 else "0" for l1 in strengths])
+    axes.set_xlim(-0.4, len(strengths) - 0.6)
+    for proximal, style in WAYS.items():
+        wanted = [replace(VARIED["BN"], l1=l1, penalized=penalized, proximal=proximal) for l1 in strengths[1:]]
+        if penalized == "all" or key == "test_accuracy":
+            wanted.insert(0, VARIED["BN"])
+        values = {strengths.index(config.l1): last(groups[config], key) for config in wanted if config in groups}
+        dots = [(place + 0.2 * proximal - 0.1, value) for place, of_arm in values.items() for value in of_arm]
+        axes.plot(*zip(*dots), **(style | dict(label=None, linestyle="", alpha=0.35, markersize=5, markeredgewidth=0)))
+        axes.plot(list(values), [statistics.mean(of_arm) for of_arm in values.values()], linewidth=2, **style)
+
+
+def _scale(axes: Axes, limits: tuple[float, float] | None) -> None:
+    """Set the limits, or where there are none a log scale, with room at its foot for zeros."""
+    if limits:
+        axes.set_ylim(limits)
+        return
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    if any(min(line.get_ydata()) <= 0 for line in axes.lines):
+        axes.set_ylim(low * (low / high) ** 0.2, high)
+
+
+def _write_below(axes: Axes, line: Line2D, height: float) -> None:
+    """The values of `line` below the axis, as numbers at that height of the axes."""
+    low = axes.get_ylim()[0]
+    style = dict(transform=axes.get_xaxis_transform(), color=line.get_color(), weight="bold", ha="center")
+    for x, y in line.get_xydata():
+        if y < low:
+            axes.text(x, height, f"↓ {y:.4g}", **style)

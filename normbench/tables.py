@@ -23,12 +23,18 @@ def seeds_table(runs: Sequence[Run]) -> str:
     return "\n".join([head, *map(_seeds_row, arms(runs).values())])
 
 
-def _accuracies(runs: Sequence[Run]) -> list[float]:
-    return [run.history[-1]["test_accuracy"] for run in runs]
+def last(runs: Sequence[Run], metric: str = "test_accuracy") -> list[float]:
+    """What the last epoch of each run gave."""
+    return [run.history[-1][metric] for run in runs]
+
+
+def best_epochs(runs: Sequence[Run]) -> list[float]:
+    """The highest test accuracy of all epochs, of each run: selected on the test set."""
+    return [max(row["test_accuracy"] for row in run.history) for run in runs]
 
 
 def _seeds_row(runs: Sequence[Run]) -> str:
-    values = _accuracies(runs)
+    values = last(runs)
     mean, interval = statistics.mean(values), "–"
     if len(values) > 1:
         error = statistics.stdev(values) / math.sqrt(len(values))
@@ -61,7 +67,7 @@ def devices(runs: Sequence[Run]) -> str:
 
 def seeds_reading(runs: Sequence[Run]) -> str:
     """How far the means lie apart, beside what a seed does."""
-    values = {config: _accuracies(arm) for config, arm in arms(runs).items()}
+    values = {config: last(arm) for config, arm in arms(runs).items()}
     means = {config: statistics.mean(of_arm) for config, of_arm in values.items()}
     first, last = max(means, key=means.get), min(means, key=means.get)
     deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
@@ -83,10 +89,8 @@ def penalties_table(runs: Sequence[Run]) -> str:
 
 
 def _penalty_row(config: Config, runs: Sequence[Run]) -> str:
-    accuracies = _accuracies(runs)
-    train_accuracy, norm, zeros = (
-        statistics.mean(run.history[-1][key] for run in runs) for key in ("train_accuracy", "l1_norm", "zeros")
-    )
+    accuracies = last(runs)
+    train_accuracy, norm, zeros = (statistics.mean(last(runs, key)) for key in ("train_accuracy", "l1_norm", "zeros"))
     way = "proximal" if config.proximal else "subgradient" if config.l1 else "–"
     cells = [f"{config.l1:g}", way, f"**{statistics.mean(accuracies):.3f} %**", _deviation(accuracies)]
     cells += [f"{train_accuracy:.2f} %", f"{norm:.0f}", f"{zeros:.1f} %", f"{len(runs)}"]
@@ -95,3 +99,27 @@ def _penalty_row(config: Config, runs: Sequence[Run]) -> str:
 
 def _deviation(values: Sequence[float]) -> str:
     return f"{statistics.stdev(values):.3f}" if len(values) > 1 else "–"
+
+
+def speed_table(rows: Sequence[dict]) -> str:
+    """A Markdown table of what `benchmarks.loop` saved, a row a normalization: seconds an epoch."""
+    head = (
+        "| | study A's loop and network | its loop, our network | ours | floor¹ | study A / ours | ours / floor |\n"
+        "|---|--:|--:|--:|--:|--:|--:|"
+    )
+    return "\n".join([head, *map(_speed_row, rows)])
+
+
+def _speed_row(row: dict) -> str:
+    study_a, _, ours, floor = seconds = row["seconds"].values()
+    cells = [row["nm"], *(f"{value:.2f} s" for value in seconds), f"**{study_a / ours:.1f}**", f"{ours / floor:.2f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def speed_conditions(rows: Sequence[dict]) -> str:
+    row = rows[0]
+    return (
+        f"Seconds an epoch of {row['images']:,} images ({row['dataset']}), batch {row['batch_size']}, on "
+        f"{row['device']}; medians of {row['rounds']} rounds in which the four alternate. ¹ Forward, backward and "
+        f"optimizer step on one fixed batch: no data, no distortion."
+    )

@@ -28,6 +28,7 @@ def test_findings_are_computed(three):
     assert ranking.index("GN") < ranking.index("LN") < ranking.index("BN + L1")
     assert "3 images apart, 1.50 points" in ranking
     assert "sampling error of one such accuracy is 0.81 points" in ranking  # 100·sqrt(p(1 - p)/200), p = 8/600
+    assert "McNemar's exact test of these two trained networks gives p = 0.25" in ranking  # 3 against 0: 2 / 2³
     assert "names no winner" in ranking
     assert "0.2500 (others: GN 0.2500, LN 0.2500)" in penalty and "is 0.1000" in penalty and "0.3500" in penalty
     assert "BN + L1 -0.50" in gap
