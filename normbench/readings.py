@@ -7,7 +7,7 @@ import numpy as np
 
 from normbench.chance import best_of, superiority, winners
 from normbench.config import USUAL_L1, Config
-from normbench.experiments import COLOUR_SHORT, GROUPS, MAIN, RATES, SHORT, STRENGTHS, STUDY_C, arms
+from normbench.experiments import GROUPS, MAIN, RATES, SHORT, STRENGTHS, STUDY_C, arms
 from normbench.stats import summary
 from normbench.tables import best_epochs, last
 from normbench.train import Run
@@ -46,17 +46,6 @@ def _apart(found: Arms, a: Config, b: Config) -> str:
     """How far a is above b, with its interval."""
     gap = over_images(found, a, b)
     return f"{gap.estimate:.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
-
-
-def cifar10(short: Sequence[Run]) -> str:
-    """What separates the normalizations on photographs, and how noisy one network is."""
-    found = arms(short, COLOUR_SHORT)
-    spreads = {config.label: summary(last(of_arm)).deviation for config, of_arm in found.items()}
-    noise = ", ".join(f"{label} {deviation:.2f}" for label, deviation in spreads.items())
-    return bullets(
-        *head_to_head([run for of_arm in found.values() for run in of_arm]).removeprefix("- ").split("\n- "),
-        f"Standard deviation over the seeds, in points: {noise}.",
-    )
 
 
 def batch_size(runs: Sequence[Run]) -> str:

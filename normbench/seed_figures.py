@@ -1,6 +1,6 @@
 """Arms of many seeds become matplotlib figures: dots or bands for the seeds, a bold mark for their mean."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from normbench.chance import best_of
 from normbench.experiments import GROUPS, arms
@@ -17,16 +17,7 @@ from normbench.stats import summary
 from normbench.tables import best_epochs, devices, last
 from normbench.train import Run
 
-# ResNet-50's validation error on ImageNet in %, by images a GPU: Wu & He 2018, "Group Normalization", table 2.
-WU_HE_IMAGES = (2, 4, 8, 16, 32)
-WU_HE_ERRORS = {"BN": (34.7, 27.3, 24.8, 23.7, 23.6), "GN": (24.1, 24.2, 24.0, 24.2, 24.1)}
-LIGHT, DARK = "#4AA3DF", "#00344F"  # further shades of batch norm's blue
-# Whose means and variances BN is tested with, in shades of its blue, as `batch_statistics.split` explains.
-STATISTICS = {
-    "running": dict(label="running averages", color=COLORS["BN"], marker="o", linestyle="-"),
-    "precise": dict(label="precise statistics", color=LIGHT, marker="s", linestyle="--"),
-    "batch": dict(label="batch statistics", color=DARK, marker="^", linestyle=":"),
-}
+DARK = "#00344F"  # another shade of batch norm's blue
 ACCURACY = "Test accuracy after the last epoch (%)"
 
 
@@ -57,6 +48,7 @@ def plot_arms(runs: Sequence[Run], title: str) -> Figure:
             if row not in far:
                 _sample(axes, row, values, COLORS[config.nm], on_y=True)
         axes.margins(x=0.04)
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         for row, (config, values) in enumerate(groups.items()):
             if row in far:
                 _off_scale(axes, row, values, COLORS[config.nm])
@@ -64,7 +56,7 @@ def plot_arms(runs: Sequence[Run], title: str) -> Figure:
             axes.text(1.02, row, _numbers(values), **beside)
         _name_rows(axes, [config.label for config in groups], [COLORS[config.nm] for config in groups])
         axes.set_xlabel(f"{ACCURACY}. Dots: seeds; diamonds and bars: means and their 95 % intervals")
-        figure.suptitle(f"{title}\n{_data(runs)}", x=0.01, ha="left")
+        figure.suptitle(f"{title}\n{data_line(runs)}", x=0.01, ha="left")
     return done(figure)
 
 
@@ -81,7 +73,7 @@ def _sample(axes: Axes, place: float, values: Sequence[float], color: str, on_y:
     """A dot a value before `place` on the x axis, or the y axis, and there their mean with its 95 % interval."""
     of_arm, n = summary(values), len(values)
     # Steps of the golden section spread any number of dots evenly, and the same each time.
-    jittered = place - 0.16 - 0.24 * (np.arange(n) * 0.618034 % 1)
+    jittered = place - 0.2 - 0.22 * (np.arange(n) * 0.618034 % 1)
     for at, shown, style in (
         (jittered, values, dict(marker="o", linestyle="", markersize=5, alpha=0.4, markeredgewidth=0)),
         ([place, place], [of_arm.low, of_arm.high], dict(linewidth=5, solid_capstyle="butt", alpha=0.6)),
@@ -102,11 +94,13 @@ def _numbers(values: Sequence[float]) -> str:
     return f"{of_arm.mean:.2f}" + f" ({of_arm.low:.2f} to {of_arm.high:.2f})" * (len(values) > 1)
 
 
-def _data(runs: Sequence[Run]) -> str:
+def data_line(runs: Sequence[Run]) -> str:
+    """What the runs of a figure were made with."""
     config, groups = runs[0].config, arms(runs).values()
     images = f"first {config.images:,} training images, " * (config.images > 0)
     counts = sorted({len(of_arm) for of_arm in groups})
-    seeds = f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds{' an arm' * (len(groups) > 1)}"
+    seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    seeds += " seed" + "s" * (counts[-1] > 1) + " an arm" * (len(groups) > 1)
     return f"{runs[0].dataset}, {images}{config.epochs} epochs, {seeds}, {devices(runs)}"
 
 
@@ -125,59 +119,10 @@ def plot_groups(runs: Sequence[Run]) -> Figure:
         axes.set(xlim=(-0.6, len(GROUPS) - 0.4), ylabel=ACCURACY)
         axes.set_xlabel("Groups of channels; C: a group a channel")
         what = "Accuracy by number of groups. Dots: seeds; diamonds and bars: means, 95 % intervals"
-        figure.suptitle(f"{what}\n{_data([run for of_arm in groups.values() for run in of_arm])}", x=0.01, ha="left")
+        figure.suptitle(
+            f"{what}\n{data_line([run for of_arm in groups.values() for run in of_arm])}", x=0.01, ha="left"
+        )
     return done(figure)
-
-
-def plot_batch_size(runs: Sequence[Run]) -> Figure:
-    """Test error by batch size, beside what Wu & He found on ImageNet, and batch norm's loss by its statistics."""
-    of_norm = {nm: [run for run in runs if run.config.nm == nm] for nm in ("BN", "GN", "LN")}
-    theirs = dict(marker="o", linestyle="--", markerfacecolor="white", markeredgewidth=1.5)
-    with plt.rc_context(STYLE):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5.2), layout="constrained")
-        figure.get_layout_engine().set(wspace=0.05)
-        for nm, of_this in of_norm.items():
-            errors = _by_size(of_this, lambda run: 100 - run.history[-1]["test_accuracy"])
-            _against_size(left, errors, label=nm, color=COLORS[nm], marker="o")
-        for nm, published in WU_HE_ERRORS.items():
-            errors = {size: [error] for size, error in zip(WU_HE_IMAGES, published)}
-            _against_size(middle, errors, label=nm, color=COLORS[nm], **theirs)
-        for kind, style in STATISTICS.items():
-            losses = _by_size(of_norm["BN"], lambda run, kind=kind: run.statistics[kind]["test_loss"])
-            _against_size(right, losses, **style)
-        error, loss = "error (%, log scale)", "Test loss (nats, log scale)"
-        _finish_sizes(left, "Ours: test error by\nbatch size and normalization", "Batch size", f"Test {error}")
-        title = "Not ours: Wu & He (2018, table 2)\nResNet-50 on ImageNet"
-        _finish_sizes(middle, title, "Images a GPU, over which BN averages", f"Validation {error}")
-        title = "Ours: BN's test loss, by the\nstatistics it normalizes with"
-        _finish_sizes(right, title, "Batch size in training", loss)
-        what = "What the batch size does, each with its best learning rate. Lines: means; bands: lowest to highest"
-        figure.suptitle(f"{what}\n{_data(runs)}", x=0.01, ha="left")
-    return done(figure)
-
-
-def _by_size(runs: Sequence[Run], value: Callable[[Run], float]) -> dict[int, list[float]]:
-    sizes = sorted({run.config.batch_size for run in runs})
-    return {size: [value(run) for run in runs if run.config.batch_size == size] for size in sizes}
-
-
-def _against_size(axes: Axes, values: dict[int, list[float]], **style) -> None:
-    sizes, rows = list(values), list(values.values())
-    axes.fill_between(sizes, [*map(min, rows)], [*map(max, rows)], color=style["color"], alpha=0.15, linewidth=0)
-    axes.plot(sizes, [*map(np.mean, rows)], linewidth=2, markersize=6, **style)
-
-
-def _finish_sizes(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    """Scale and label the lines, which are drawn."""
-    sizes = sorted({int(size) for line in axes.lines for size in line.get_xdata()})
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sizes, map(str, sizes))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(NullLocator())
-    label_lines(axes, axes.lines)
 
 
 def label_lines(axes: Axes, lines: Sequence[Line2D]) -> None:
@@ -197,7 +142,7 @@ def plot_luck(runs: Sequence[Run]) -> Figure:
         figure.get_layout_engine().set(wspace=0.05)
         _histogram(left, kinds, 100 / len(runs[0].correct))
         _expected_best(right, kinds, min(50, len(runs)))
-        figure.suptitle(f"One recipe, other seeds: {runs[0].config.label}\n{_data(runs)}", x=0.01, ha="left")
+        figure.suptitle(f"One recipe, other seeds: {runs[0].config.label}\n{data_line(runs)}", x=0.01, ha="left")
     return done(figure)
 
 

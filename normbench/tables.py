@@ -65,19 +65,6 @@ def devices(runs: Sequence[Run]) -> str:
     return " and ".join(dict.fromkeys(run.device for run in runs))
 
 
-def seeds_reading(runs: Sequence[Run]) -> str:
-    """How far the means lie apart, beside what a seed does."""
-    values = {config: last(arm) for config, arm in arms(runs).items()}
-    means = {config: statistics.mean(of_arm) for config, of_arm in values.items()}
-    first, last = max(means, key=means.get), min(means, key=means.get)
-    deviation = math.sqrt(statistics.mean(statistics.variance(of_arm) for of_arm in values.values()))
-    gap = means[first] - means[last]
-    return (
-        f"The highest mean ({first.label}) and the lowest ({last.label}) are {gap:.3f} points apart; two runs of one "
-        f"model that differ in the seed alone are typically {math.sqrt(2) * deviation:.3f} points apart."
-    )
-
-
 def penalties_table(runs: Sequence[Run]) -> str:
     """A Markdown table, a row a strength and way of L1: accuracy, Σ|p| and exact zeros, means over the seeds."""
     head = (

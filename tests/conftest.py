@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items):
     """Tests marked `mnist` or `cifar10` run where DATA_DIR is set, which says that the data are there."""
     if not os.environ.get("DATA_DIR"):
         for item in items:
-            if {"mnist", "cifar10"} & set(item.keywords):
+            if {"mnist", "cifar10"} & {marker.name for marker in item.iter_markers()}:
                 item.add_marker(pytest.mark.skip(reason="set DATA_DIR to the folder that holds MNIST and CIFAR-10"))
 
 

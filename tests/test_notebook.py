@@ -11,7 +11,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from normbench import report, runs
+from normbench import experiments, parts, report, runs
 from normbench.device import choose_device, describe
 from normbench.notebook import _results, output_folder, setting
 
@@ -20,7 +20,7 @@ NOTEBOOK = ROOT / "S5_Normalization.ipynb"
 PARTS = ("model.py", "normbench", "results", NOTEBOOK.name)
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
-FIGURES |= {"by_hand", "by_hand_gn", "regularization", "study_c", "study_c_without_in", "l1_strength", "cifar10_curves"}
+FIGURES |= {"by_hand", "by_hand_gn", *parts.FIGURES}
 
 
 def copy_project(folder, parts=PARTS):
@@ -142,9 +142,28 @@ def test_the_published_notebook_shows_its_results():
 
 
 def test_the_published_notebook_says_what_the_published_runs_say():
+    """All its generated text, word by word: no number differs from those in results/."""
     published = runs.read(ROOT / "results" / "notebook.jsonl")
-    shown = _results(nbformat.read(NOTEBOOK, as_version=4))
-    assert shown == f"{report.table(published)}\n\n{report.conditions(published)}"
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    shown = {
+        cell.source: output.data["text/markdown"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    }
+    expected = {f'claim("{name}")': f"**Claim.** {each.claim}." for name, each in experiments.EXPERIMENTS.items()}
+    expected |= {f'Markdown(part("{name}", folder))': parts.part(name) for name in parts.PARTS}
+    expected |= {f'Markdown(part("{name}"))': parts.part(name) for name in ("parameters", "slips")}
+    expected['Markdown(report.table(runs) + "\\n\\n" + report.conditions(runs))'] = (
+        f"{report.table(published)}\n\n{report.conditions(published)}"
+    )
+    expected["Markdown(report.findings(runs))"] = report.findings(published)
+    expected["Markdown(report.parameters_table())"] = report.parameters_table()
+    assert shown == {source: expected[source] for source in shown}
+    named = {name for name in parts.PARTS for source in shown if f'part("{name}"' in source}
+    assert named == set(parts.PARTS) - {"results", "speed"}
+    assert _results(notebook) == expected['Markdown(report.table(runs) + "\\n\\n" + report.conditions(runs))']
 
 
 def test_settings(monkeypatch):

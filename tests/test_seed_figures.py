@@ -4,11 +4,12 @@ from conftest import run_of
 from matplotlib.colors import to_hex
 from scipy.stats import t
 
+from normbench.batch_figures import plot_batch_size
 from normbench.chance import best_of
 from normbench.config import Config
 from normbench.experiments import BY_SIZE, GROUPS, MAIN, RECORD, SIZES, seeded
 from normbench.figures import COLORS
-from normbench.seed_figures import far_below, plot_arms, plot_batch_size, plot_groups, plot_luck
+from normbench.seed_figures import far_below, plot_arms, plot_groups, plot_luck
 
 ARMS = (Config("none", epochs=4), *(Config(nm, l1=l1, epochs=4) for nm in ("GN", "BN") for l1 in (0.0, 1e-4)))
 SPREAD = np.array([0.0, 0.05, -0.05, 0.08])

@@ -9,12 +9,3 @@ def test_seeds_table_gives_mean_and_deviation():
     # Deviation with n - 1: sqrt((0.8333² + 0.1667² + 0.6667²) / 2); 4.303 of 0.7638 / sqrt(3) to both sides
     assert row == "| BN | **98.833 %** | 96.936 to 100.731 | 0.764 | 98.00 % | 99.50 % | 3 | 7,000 |"
     assert single.startswith("| LN | **98.000 %** | – | – |")
-
-
-def test_seeds_reading_sets_the_gap_beside_a_seed_s():
-    runs = [
-        made_up_run(nm, 1, accuracies=(last,)) for nm, last in (("BN", 98.0), ("BN", 99.0), ("LN", 99), ("LN", 99.5))
-    ]
-    text = tables.seeds_reading(runs)
-    # Variances 0.5 and 0.125; sqrt(2) times the root of their mean is 0.791
-    assert "highest mean (LN) and the lowest (BN) are 0.750 points" in text and "typically 0.791 points" in text
