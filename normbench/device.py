@@ -47,10 +47,11 @@ def versions() -> dict[str, str]:
 
 @cache  # the code in memory is that of the first call, whatever is committed later
 def commit() -> str:
-    """The commit of this project's code, with "-dirty" where files differ from it; empty outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of this project's code, with "-dirty" where that differs from it; empty outside a git checkout."""
+    folder = Path(__file__).parent
     try:
-        told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        code = ["git", "diff", "--quiet", "HEAD", "--", ".", "../model.py"]
+        return told.stdout.strip() + "-dirty" * subprocess.run(code, cwd=folder).returncode
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return told.stdout.strip()
