@@ -52,6 +52,6 @@ def commit() -> str:
     try:
         told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
         code = ["git", "diff", "--quiet", "HEAD", "--", ".", "../model.py"]
-        return told.stdout.strip() + "-dirty" * subprocess.run(code, cwd=folder).returncode
+        return told.stdout.strip() + "-dirty" * (subprocess.run(code, cwd=folder).returncode == 1)
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from nbclient import NotebookClient
 
 from normbench import experiments, parts, report, runs
-from normbench.device import choose_device, describe
 from normbench.notebook import _results, output_folder, setting
 
 ROOT = Path(__file__).parent.parent
@@ -174,14 +172,6 @@ def test_settings(monkeypatch):
     monkeypatch.setenv("SOME", "ten")
     with pytest.raises(ValueError, match="SOME must be a whole number, got 'ten'"):
         setting("SOME", 5)
-
-
-def test_devices():
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert "Change runtime type" in describe(torch.device("cpu"))
-    with pytest.raises(ValueError, match="DEVICE 'tpu' cannot be used here"):
-        choose_device("tpu")
 
 
 def test_output_folder_is_tried_before_anything_is_computed(tmp_path):
