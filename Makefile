@@ -32,6 +32,6 @@ $(VENV)/study: requirements.txt constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
-$(VENV)/dev: $(VENV)/study requirements-dev.txt
+$(VENV)/dev: $(VENV)/study requirements-dev.txt requirements-ray.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	touch $@

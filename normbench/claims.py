@@ -110,7 +110,7 @@ def _one_seed(long: Arms) -> Claim:
         "A to E",
         "one training of each shows which is best",
         verdict(often.low > 0.95, often.high < 0.95),
-        f"{best}, best in most cases, is best in {often.estimate:.0%} of them, and chance makes 33 %",
+        f"{best}, the most frequent winner, wins in {often.estimate:.0%} of all cases, and chance makes 33 %",
         f"{often.low:.0%} to {often.high:.0%}",
         seeds(long, MAIN),
     )

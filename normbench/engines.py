@@ -4,15 +4,21 @@ Each engine takes configs one by one, as it has room for them, and yields runs i
 """
 
 import os
+import shutil
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import shorten
+from types import ModuleType
 
 import torch
 from tqdm import tqdm
@@ -83,10 +89,13 @@ def _end_with_the_parent() -> None:
 def on_ray(workers: int = 2, address: str | None = None, gpus: float = 0.0, retries: int = 3) -> Engine:
     """Trainings on a Ray cluster: `workers` at once, each on one core and the fraction `gpus` of a GPU.
 
-    `address` is that of a cluster to join ("auto" for the one this machine is part of); without one, a cluster of
-    this machine alone is started and ended. A training whose worker dies is tried again, up to `retries` times.
+    `address` is that of a cluster to join: host:port, or "auto" for the one that this machine is part of. Without
+    one, a cluster of this machine alone is started and ended. Its nodes are sent the project's code, and need what
+    requirements-ray.txt installs. A training whose worker dies is tried again, up to `retries` times.
 
-    Raises ValueError where Ray is not installed or there is no such cluster.
+    Raises ValueError for numbers out of range; the engine raises ValueError where Ray is not installed, the cluster
+    cannot be joined or has no such GPU, BrokenProcessPool where a training's workers died once too often, and what
+    a training raises.
     """
     if workers < 1 or gpus < 0:
         raise ValueError(f"workers must be at least 1 and gpus at least 0, got {workers} and {gpus:g}")
@@ -103,32 +112,64 @@ def _on_ray(
     data: Dataset,
     progress: bool,
 ) -> Iterator[Run]:
-    ray = _started_ray(address, workers)
+    ray = _joined_ray(address, workers)
     try:
+        if gpus > (there := ray.cluster_resources().get("GPU", 0)):
+            raise ValueError(f"each training is to have {gpus:g} GPU, but the Ray cluster has {there:g}")
         remote = ray.remote(_train_on_a_node).options(num_cpus=1, num_gpus=gpus, max_retries=retries)
         kept, kind = ray.put(data.to("cpu")), "cuda" if gpus else "cpu"
         found = _as_finished(lambda c: remote.remote(train, c, kept, kind).future(), configs, workers, progress)
-        # A node has the project's files without its history.
+        # A node has the project's code without its history.
         yield from (replace(run, commit=commit()) for run in found)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", error)
+        if not isinstance(cause, ray.exceptions.RayError):
+            raise cause from None  # what the training raised; Ray's own has the worker's traceback for a text
+        raise BrokenProcessPool(f"Ray gave a training up: {_in_one_line(cause)}") from None
     finally:
         ray.shutdown()
 
 
-def _started_ray(address: str | None, workers: int):
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def _joined_ray(address: str | None, workers: int) -> ModuleType:
+    """Ray's module, once this process is part of the cluster."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
+    if address:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # a cluster that turns this process away is asked once
     try:
         import ray
     except ModuleNotFoundError:
         raise ValueError("the engine ray needs Ray: pip install -r requirements-ray.txt") from None
-    excluded = [f"/{name}" for name in (".git", ".venv", "data", "runs", "results", "images", "tests", "*.ipynb")]
-    arguments = dict(runtime_env={"working_dir": str(PROJECT), "excludes": excluded}, log_to_driver=False)
-    if not address:
-        arguments |= dict(num_cpus=workers, include_dashboard=False)
+    if ray.is_initialized():
+        raise ValueError("this process is part of a Ray cluster already, which ray.shutdown() leaves")
+    own = {} if address else dict(num_cpus=workers, include_dashboard=False)
     try:
-        ray.init(address=address or "local", logging_level="ERROR", **arguments)
-    except ConnectionError as error:
-        raise ValueError(f"there is no Ray cluster at {address!r} ({error}); ray start --head starts one") from None
+        _check_that_it_answers(address)
+        with TemporaryDirectory() as code:
+            shutil.copy(PROJECT / "model.py", code)
+            shutil.copytree(PROJECT / "normbench", f"{code}/normbench", ignore=shutil.ignore_patterns("__pycache__"))
+            sent = {"working_dir": code}
+            ray.init(address or "local", runtime_env=sent, log_to_driver=False, logging_level="ERROR", **own)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        ray.shutdown()
+        where = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started"
+        hint = "; if it asks for a token, set RAY_AUTH_MODE=token" * ("Failed to connect" in str(error))
+        raise ValueError(f"{where}: {_in_one_line(error)}{hint}") from None
     return ray
+
+
+def _check_that_it_answers(address: str | None) -> None:
+    """Ray itself would try for a quarter of an hour."""
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address
+
+        address = canonicalize_bootstrap_address(address)
+    if address and ":" in address:
+        host, port = address.rpartition("://")[2].rsplit(":", 1)
+        socket.create_connection((host.strip("[]"), port), timeout=10).close()
+
+
+def _in_one_line(error: Exception) -> str:
+    return shorten(str(error), 300)
 
 
 def _train_on_a_node(train: Trainer, config: Config, data: Dataset, device: str) -> Run:
@@ -147,7 +188,5 @@ def _as_finished(
             run = future.result()
             yield run
             if progress:
-                last, seconds = run.history[-1], f"{run.seconds:.0f} s"
-                print(
-                    f"{run.config.label}, seed {run.config.seed}: {last['test_accuracy']:.2f} %, {seconds}", flush=True
-                )
+                result = f"{run.history[-1]['test_accuracy']:.2f} %, {run.seconds:.0f} s"
+                print(f"{run.config.label}, seed {run.config.seed}: {result}", flush=True)

@@ -8,10 +8,10 @@ import numpy as np
 from normbench.chance import best_of, superiority, winners
 from normbench.config import USUAL_L1, Config
 from normbench.experiments import GROUPS, MAIN, RATES, SHORT, STRENGTHS, STUDY_C, arms
-from normbench.stats import summary
+from normbench.stats import equivalence, holm, summary
 from normbench.tables import best_epochs, last
 from normbench.train import Run
-from normbench.verdicts import ALPHA, Arms, interval, over_images, pairwise
+from normbench.verdicts import ALPHA, MARGIN, Arms, interval, over_images, pairwise
 
 WINNERS = {"A": "BN + L1", "E": "BN + L1", "B": "GN", "C": "GN + L1"}  # as the studies publish them
 
@@ -25,6 +25,7 @@ def head_to_head(runs: Sequence[Run]) -> str:
     found = arms(runs)
     pairs = pairwise(found, list(combinations(found, 2)))
     apart = [pair for pair, each in pairs.items() if each.p < ALPHA]
+    same = sum(p < ALPHA for p in holm([equivalence(last(found[a]), last(found[b]), MARGIN) for a, b in pairs]))
     ranked = sorted(found, key=lambda config: np.mean(last(found[config])), reverse=True)
     first, second, lowest = ranked[0], ranked[1], ranked[-1]
     named = "; ".join(
@@ -35,7 +36,8 @@ def head_to_head(runs: Sequence[Run]) -> str:
         f"{first.label} has the highest mean; {second.label}, the next, is {_apart(found, first, second)} points "
         f"below, {lowest.label}, the lowest, {_apart(found, first, lowest)} (95 % intervals over seeds and images).",
         f"Of {len(pairs)} pairs, {len(apart)} differ significantly after correction for their number"
-        + (f": {named}." if apart else "."),
+        + (f" ({named})" if apart else "")
+        + f", and {same} are surely closer than {MARGIN:g} points.",
         f"A new training of {first.label} beats one of {second.label} in "
         f"{superiority(last(found[first]), last(found[second])):.0%} of all cases, and one of {lowest.label} in "
         f"{superiority(last(found[first]), last(found[lowest])):.0%}.",

@@ -7,9 +7,10 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,29 +43,37 @@ def run_all(
     """
     engine = engine or local(workers)
     with closing(_Claims(path)) as claims:
-        while missing := [config for config in dict.fromkeys(configs) if config not in _kept(path, data)]:
-            with closing(engine(trainer, _claimed(missing, path, data, claims), data, progress)) as finished:
+        while missing := _missing(configs, data, path):
+            ours = _claimed(missing, data, path, claims)
+            if (first := next(ours, None)) is None:
+                time.sleep(1)  # other processes are training them
+                continue
+            with closing(engine(trainer, chain([first], ours), data, progress)) as finished:
                 for run in finished:
                     append(run, path)
                     claims.give_back(run.config)
-            if any(config not in _kept(path, data) for config in missing):
-                time.sleep(1)  # another process is training them
-    kept = _kept(path, data)
+    kept = _kept(data, path)
     return [kept[config] for config in configs]
 
 
-def _kept(path: str | os.PathLike, data: Dataset) -> dict[Config, Run]:
-    return {run.config: run for run in read(path) if run.dataset == data.name} if Path(path).exists() else {}
+def _kept(data: Dataset, path: str | os.PathLike) -> dict[Config, Run]:
+    return {run.config: run for run in read(path) if run.dataset == data.name}
 
 
-def _claimed(missing: Sequence[Config], path: str | os.PathLike, data: Dataset, claims: "_Claims") -> Iterator[Config]:
+def _missing(configs: Iterable[Config], data: Dataset, path: str | os.PathLike) -> list[Config]:
+    kept = _kept(data, path)
+    return [config for config in dict.fromkeys(configs) if config not in kept]
+
+
+def _claimed(missing: Iterable[Config], data: Dataset, path: str | os.PathLike, claims: "_Claims") -> Iterator[Config]:
     """Those of the `missing` that no other process trains, or has finished by now."""
     for config in missing:
-        if claims.take(config):
-            if config in _kept(path, data):
-                claims.give_back(config)
-            else:
-                yield config
+        if not claims.take(config):
+            continue
+        if _missing([config], data, path):
+            yield config
+        else:
+            claims.give_back(config)
 
 
 class _Claims:
@@ -99,9 +108,9 @@ class _Claims:
 def append(run: Run, path: str | os.PathLike) -> None:
     """Add `run` to the file, as one line in one write; folders are made as needed.
 
-    Raises OSError, with the file's name and the reason, where it cannot be written.
-
     The line holds all but the probabilities; which test images were right is packed to bits, in base64.
+
+    Raises OSError, with the file's name and the reason, where it cannot be written; the file is then as it was.
     """
     line = {
         "config": asdict(run.config),

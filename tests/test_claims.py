@@ -63,7 +63,7 @@ def test_claims_that_hold(tmp_path):
     assert "BN + L1 − GN, its closest rival: +0.5" in found["BN + L1 is best"].number
     assert found["BN + L1 is best"].seeds == "16 an arm"
     assert found["one training of each shows which is best"].number.startswith(
-        "BN + L1, best in most cases, is best in 100%"
+        "BN + L1, the most frequent winner, wins in 100%"
     )
 
 

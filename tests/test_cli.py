@@ -13,7 +13,7 @@ import pytest
 from normbench import __main__ as cli
 from normbench import experiments, runs
 from normbench.config import Config
-from normbench.experiments import Experiment
+from normbench.experiments import Experiment, seeded
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500"]
@@ -99,25 +99,26 @@ def test_help_teaches(call):
 
 @pytest.fixture
 def small_study(monkeypatch):
-    small = Experiment("Is it run?", "digits", (Config("GN", epochs=1), Config("LN", epochs=1)), seeds=(1, 2))
+    arms = Config("GN", epochs=1), Config("LN", epochs=1)
+    small = Experiment("It is run", "digits", lambda _: seeded(arms, (1, 2)))
     monkeypatch.setitem(experiments.EXPERIMENTS, "accuracy", small)
     return small
 
 
 def test_study_runs_what_is_missing(call, small_study, tmp_path, monkeypatch):
-    status, shown, _ = call("study", "accuracy", "--output", "out")
+    status, shown, _ = call("study", "accuracy", "--output", "out", "--workers", "1")
     assert status == 0 and "| GN | " in shown and "| LN | " in shown
     lines = (tmp_path / "out" / "accuracy.jsonl").read_text().splitlines(keepends=True)
-    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.configs
+    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.plan(tmp_path)
     (tmp_path / "out" / "accuracy.jsonl").write_text("".join(lines[:3]))
-    call("study", "accuracy", "--output", "out")
-    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.configs
+    call("study", "accuracy", "--output", "out", "--workers", "1")
+    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.plan(tmp_path)
     monkeypatch.setattr("normbench.runs.train", None)
-    assert call("study", "accuracy", "--output", "out")[0] == 0
+    assert call("study", "accuracy", "--output", "out", "--workers", "1")[0] == 0
 
 
 def test_study_on_held_out_images_leaves_results_alone(call, small_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("normbench.__main__.HELD_OUT", 300)
+    monkeypatch.setattr(experiments, "HELD_OUT", 300)
     assert call("study", "accuracy", "--validation")[0] == 0
     found = runs.read(tmp_path / "runs" / "validation" / "accuracy.jsonl")
     assert {run.dataset for run in found} == {"digits (validation)"}
@@ -151,11 +152,11 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path):
 A_STUDY_WITHOUT_END = """
 import sys
 from normbench.__main__ import main
-from normbench.experiments import EXPERIMENTS, Config, Experiment
+from normbench.experiments import EXPERIMENTS, Config, Experiment, seeded
 
 if __name__ == "__main__":
     arms = Config("GN", epochs=1), Config("GN", epochs=5000)
-    EXPERIMENTS["accuracy"] = Experiment("When does it end?", "digits", arms, seeds=(1, 2))
+    EXPERIMENTS["accuracy"] = Experiment("It does not end", "digits", lambda _: seeded(arms, (1, 2)))
     sys.exit(main())
 """
 
