@@ -4,6 +4,7 @@ Each engine takes configs one by one, as it has room for them, and yields runs i
 """
 
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -64,20 +65,30 @@ def _side_by_side(
     threads = max(1, torch.get_num_threads() // workers)
     # A forked process could not use the threads, or the GPU, that this one has started.
     context, others = get_context("spawn"), set(active_children())
-    with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+    # As bytes, for torch would hand tensors over through sockets that complain when a process is stopped.
+    task = pickle.dumps((train, data))
+    with ProcessPoolExecutor(workers, context, _start_worker, (threads, task)) as pool:
         try:
-            yield from _as_finished(lambda config: pool.submit(train, config, data, False), configs, workers, progress)
+            found = _as_finished(lambda config: pool.submit(_train_in_a_worker, config), configs, workers)
+            yield from _told(map(pickle.loads, found), progress)
         except BaseException:  # Ctrl-C too: what has begun would otherwise be waited for
             for process in set(active_children()) - others:
                 process.kill()
             raise
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, task: bytes) -> None:
+    global _task
+    _task = pickle.loads(task)  # once, not for each training
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
     tqdm.set_lock(threading.RLock())  # its own, shared by processes, would be left behind with a warning
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _train_in_a_worker(config: Config) -> bytes:
+    train, data = _task
+    return pickle.dumps(train(config, data, False))
 
 
 def _end_with_the_parent() -> None:
@@ -118,9 +129,9 @@ def _on_ray(
             raise ValueError(f"each training is to have {gpus:g} GPU, but the Ray cluster has {there:g}")
         remote = ray.remote(_train_on_a_node).options(num_cpus=1, num_gpus=gpus, max_retries=retries)
         kept, kind = ray.put(data.to("cpu")), "cuda" if gpus else "cpu"
-        found = _as_finished(lambda c: remote.remote(train, c, kept, kind).future(), configs, workers, progress)
+        found = _as_finished(lambda config: remote.remote(train, config, kept, kind).future(), configs, workers)
         # A node has the project's code without its history.
-        yield from (replace(run, commit=commit()) for run in found)
+        yield from _told((replace(run, commit=commit()) for run in found), progress)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
         if not isinstance(cause, ray.exceptions.RayError):
@@ -177,16 +188,19 @@ def _train_on_a_node(train: Trainer, config: Config, data: Dataset, device: str)
     return train(config, data.to(choose_device(device)), False)
 
 
-def _as_finished(
-    submit: Callable[[Config], Future], configs: Iterable[Config], at_once: int, progress: bool
-) -> Iterator[Run]:
-    """The runs as they are finished, where `at_once` are under way at any time."""
+def _as_finished(submit: Callable[[Config], Future], configs: Iterable[Config], at_once: int) -> Iterator:
+    """The results as they are finished, where `at_once` are under way at any time."""
     configs, running = iter(configs), set()
     while running := running | {submit(config) for config in islice(configs, at_once - len(running))}:
         done, running = wait(running, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda future: future.exception() is not None):  # errors last: nothing is lost
-            run = future.result()
-            yield run
-            if progress:
-                result = f"{run.history[-1]['test_accuracy']:.2f} %, {run.seconds:.0f} s"
-                print(f"{run.config.label}, seed {run.config.seed}: {result}", flush=True)
+            yield future.result()
+
+
+def _told(runs: Iterable[Run], progress: bool) -> Iterator[Run]:
+    """The same runs; with `progress`, a line is printed for each once it is dealt with."""
+    for run in runs:
+        yield run
+        if progress:
+            result = f"{run.history[-1]['test_accuracy']:.2f} %, {run.seconds:.0f} s"
+            print(f"{run.config.label}, seed {run.config.seed}: {result}", flush=True)
