@@ -1,4 +1,4 @@
-"""What batch norm loses at small batches, split by whose mean and deviation it is tested with."""
+"""Trainings for the batch-size law: tries of learning rates, and batch norm's loss split by its statistics."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,28 @@ from torch import Tensor, nn
 from normbench.augment import augmentation, warp
 from normbench.config import Config
 from normbench.data import Dataset
+from normbench.device import device_name
 from normbench.train import Run, build, predict, scores, train
+
+
+def train_or_diverge(config: Config, data: Dataset, progress: bool = True) -> Run:
+    """`train`; and where the loss stops being finite, a run without a test image right instead of an error.
+
+    For trainings that try learning rates, of which some are too high: one of them should not end the others.
+    """
+    try:
+        return train(config, data, progress)
+    except FloatingPointError:
+        return Run(
+            config=config,
+            dataset=data.name,
+            history=({"epoch": config.epochs, "test_accuracy": 0.0},),
+            correct=torch.zeros(len(data.y_test), dtype=torch.bool),
+            parameters=sum(p.numel() for p in build(config, data).parameters()),
+            seconds=0.0,
+            device=device_name(data.device),
+            test_set=data.test_set,
+        )
 
 
 def train_and_split(config: Config, data: Dataset, progress: bool = True) -> Run:

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from normbench import runs
-from normbench.batch_statistics import train_and_split
+from normbench.batch_statistics import train_and_split, train_or_diverge
 from normbench.config import USUAL_L1, Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer
@@ -120,6 +120,7 @@ EXPERIMENTS = {
         "mnist",
         lambda _: [rate for config in BY_SIZE for rate in rates(config)],
         validation=True,
+        trainer=train_or_diverge,
     ),
     "batch_size": Experiment(
         "Wu & He: GN does not depend on the batch size, and BN loses at small batches",

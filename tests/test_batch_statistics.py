@@ -1,0 +1,56 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from normbench.batch_statistics import split, train_and_split, train_or_diverge, with_precise_statistics
+from normbench.train import Config, build, train
+
+TINY = Config("BN", epochs=2, batch_size=4, lr=0.02)
+
+
+def layers(net):
+    return [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def test_precise_statistics_are_those_of_all_training_images(few_digits):
+    """Of the first layer, whose input does not depend on other statistics: worked out in one batch."""
+    config = dataclasses.replace(TINY, augment="none")
+    net = build(config, few_digits)
+    train(config, few_digits, progress=False, net=net)
+    before = [layer.running_mean.clone() for layer in layers(net)]
+    precise = with_precise_statistics(net, config, few_digits, batch_size=150)
+    first = next(i for i, layer in enumerate(net.features) if isinstance(layer, nn.BatchNorm2d))
+    with torch.inference_mode():
+        x = net.features[:first](few_digits.standardize(few_digits.x_train))
+    torch.testing.assert_close(layers(precise)[0].running_mean, x.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(layers(net)[0].running_mean, x.mean(dim=(0, 2, 3)), rtol=1e-2)
+    for layer, mean in zip(layers(net), before):
+        assert torch.equal(layer.running_mean, mean), "the network is left as it is"
+
+
+def test_split_tells_the_three_statistics_apart(few_digits):
+    net = build(TINY, few_digits)
+    run = train(TINY, few_digits, progress=False, net=net)
+    found = split(net, TINY, few_digits)
+    assert found["running"]["test_loss"] == pytest.approx(run.history[-1]["test_loss"], rel=1e-5)
+    assert len({scores["test_loss"] for scores in found.values()}) == 3
+    whole = split(net, dataclasses.replace(TINY, batch_size=50), few_digits)
+    x = few_digits.standardize(few_digits.x_test)
+    with torch.inference_mode():
+        in_one_batch = nn.functional.nll_loss(net.train()(x), few_digits.y_test)
+    assert whole["batch"]["test_loss"] == pytest.approx(in_one_batch.item(), rel=1e-5)
+
+
+def test_only_batch_norm_is_split(few_digits):
+    assert train_and_split(dataclasses.replace(TINY, nm="GN"), few_digits, progress=False).statistics == {}
+    run = train_and_split(dataclasses.replace(TINY, images=200), few_digits, progress=False)
+    assert run.statistics["running"]["test_accuracy"] == pytest.approx(run.history[-1]["test_accuracy"])
+
+
+def test_a_rate_that_is_too_high_is_a_run_without_a_right_image(few_digits):
+    config = Config("none", lr=1e20, epochs=2, batch_size=32)
+    run = train_or_diverge(config, few_digits, progress=False)
+    assert run.errors == 50 and run.history[-1]["test_accuracy"] == 0 and run.config == config
+    assert train_or_diverge(TINY, few_digits, progress=False).errors < 50
