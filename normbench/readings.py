@@ -119,7 +119,7 @@ def strengths(runs: Sequence[Run]) -> str:
         f"λ = {USUAL_L1:g} on all parameters takes Σ\\|p\\| from {np.mean(last(found[none], 'l1_norm')):.0f} to "
         f"{np.mean(last(found[usual], 'l1_norm')):.0f}, and accuracy from {np.mean(last(found[none])):.3f} to "
         f"{np.mean(last(found[usual])):.3f} %.",
-        f"By subgradient no arm has more than {by_gradient:.1f} % of exact zeros, however large λ.",
+        f"By subgradient at most {by_gradient:.1f} % of the penalized parameters are exactly 0 in any training, at any λ.",
         f"By proximal step {np.mean(last(found[sparse], 'zeros')):.1f} % of the {_kind(sparse)} are exactly 0 at λ = "
         f"{sparse.l1:g}, with {np.mean(last(found[sparse])):.3f} % accuracy: the sparsest arm that is not below every "
         "run without L1.",
