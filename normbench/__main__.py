@@ -80,7 +80,7 @@ def study(
 
     Args:
         name: which experiment.
-        workers: trainings side by side; by default as many as were measured to be fastest.
+        workers: trainings side by side; by default as many as were measured to be fastest, or as a cluster can hold.
         engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
         address: of the Ray cluster, or auto for the one that this machine is part of; without it, one of this machine.
         gpus: the share of a GPU that each training on Ray is given.
@@ -96,9 +96,11 @@ def study(
     data = load(experiment.dataset, data_dir, choose_device("cpu" if engine == "ray" else device))
     if validation and not experiment.validation:
         data = data.hold_out(experiments.HELD_OUT)
-    workers = usual_workers(data) if workers is None else workers
-    how = on_ray(workers, address, gpus) if engine == "ray" else local(workers)
-    print(f"Claim: {experiment.claim}.\n{len(configs)} trainings on {data.name}, {device_name(data.device)}")
+    if engine == "ray":
+        how, where = on_ray(workers, address, gpus), "Ray"
+    else:
+        how, where = local(usual_workers(data) if workers is None else workers), device_name(data.device)
+    print(f"Claim: {experiment.claim}.\n{len(configs)} trainings on {data.name}, {where}")
     try:
         found = experiments.run(name, data, folder, engine=how)
     except KeyboardInterrupt:

@@ -45,7 +45,7 @@ def plot_batch_size(runs: Sequence[Run]) -> Figure:
         _finish_sizes(middle, title, "Images a GPU, over which BN averages", f"Validation {error}")
         title = "Ours: BN's test loss, by the\nstatistics it normalizes with"
         _finish_sizes(right, title, "Batch size in training", loss)
-        what = "What the batch size does, each with its best learning rate. Lines: means; bands: lowest to highest"
+        what = "What the batch size does, with the best of three rates each. Lines: means; bands: lowest to highest"
         figure.suptitle(f"{what}\n{data_line(runs)}", x=0.01, ha="left")
     return done(figure)
 

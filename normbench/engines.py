@@ -3,6 +3,7 @@
 Each engine takes configs one by one, as it has room for them, and yields runs in the order they are finished.
 """
 
+import math
 import os
 import pickle
 import shutil
@@ -97,8 +98,10 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def on_ray(workers: int = 2, address: str | None = None, gpus: float = 0.0, retries: int = 3) -> Engine:
+def on_ray(workers: int | None = None, address: str | None = None, gpus: float = 0.0, retries: int = 3) -> Engine:
     """Trainings on a Ray cluster: `workers` at once, each on one core and the fraction `gpus` of a GPU.
+
+    Without a number of workers, as many as the cluster has room for.
 
     `address` is that of a cluster to join: host:port, or "auto" for the one that this machine is part of. Without
     one, a cluster of this machine alone is started and ended. Its nodes are sent the project's code, and need what
@@ -108,13 +111,13 @@ def on_ray(workers: int = 2, address: str | None = None, gpus: float = 0.0, retr
     cannot be joined or has no such GPU, BrokenProcessPool where a training's workers died once too often, and what
     a training raises.
     """
-    if workers < 1 or gpus < 0:
+    if (workers is not None and workers < 1) or gpus < 0:
         raise ValueError(f"workers must be at least 1 and gpus at least 0, got {workers} and {gpus:g}")
     return partial(_on_ray, workers, address, gpus, retries)
 
 
 def _on_ray(
-    workers: int,
+    workers: int | None,
     address: str | None,
     gpus: float,
     retries: int,
@@ -125,8 +128,10 @@ def _on_ray(
 ) -> Iterator[Run]:
     ray = _joined_ray(address, workers)
     try:
-        if gpus > (there := ray.cluster_resources().get("GPU", 0)):
-            raise ValueError(f"each training is to have {gpus:g} GPU, but the Ray cluster has {there:g}")
+        there = ray.cluster_resources()
+        if gpus > there.get("GPU", 0):
+            raise ValueError(f"each training is to have {gpus:g} GPU, but the Ray cluster has {there.get('GPU', 0):g}")
+        workers = workers or int(min(there.get("CPU", 1), there["GPU"] / gpus if gpus else math.inf))
         remote = ray.remote(_train_on_a_node).options(num_cpus=1, num_gpus=gpus, max_retries=retries)
         kept, kind = ray.put(data.to("cpu")), "cuda" if gpus else "cpu"
         found = _as_finished(lambda config: remote.remote(train, config, kept, kind).future(), configs, workers)
@@ -141,7 +146,7 @@ def _on_ray(
         ray.shutdown()
 
 
-def _joined_ray(address: str | None, workers: int) -> ModuleType:
+def _joined_ray(address: str | None, workers: int | None) -> ModuleType:
     """Ray's module, once this process is part of the cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
     if address:

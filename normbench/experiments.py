@@ -20,7 +20,7 @@ HELD_OUT = 10_000  # training images that stand in for the test set
 
 @dataclass(frozen=True)
 class Experiment:
-    """Trainings that test a claim, which was written down before they were run.
+    """Trainings that test a claim.
 
     `plan` gives them, in the order they are run, from the folder of the results that it may depend on. With
     `validation`, they are scored on training images held out: experiments that choose something.
@@ -141,17 +141,11 @@ EXPERIMENTS = {
 }
 
 
-def run(
-    name: str,
-    data: Dataset,
-    folder: str | os.PathLike = RESULTS,
-    workers: int = 1,
-    engine: Engine | None = None,
-) -> list[Run]:
+def run(name: str, data: Dataset, folder: str | os.PathLike = RESULTS, engine: Engine | None = None) -> list[Run]:
     """The runs of an experiment on `data`: those kept in `<folder>/<name>.jsonl`, and new ones for the rest."""
     experiment, path = EXPERIMENTS[name], Path(folder) / f"{name}.jsonl"
     data = data.hold_out(HELD_OUT) if experiment.validation else data
-    return runs.run_all(experiment.plan(Path(folder)), data, path, workers, engine=engine, trainer=experiment.trainer)
+    return runs.run_all(experiment.plan(Path(folder)), data, path, engine=engine, trainer=experiment.trainer)
 
 
 def finished(name: str, folder: str | os.PathLike = RESULTS) -> list[Run]:

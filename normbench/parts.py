@@ -13,7 +13,7 @@ from normbench.batch_figures import plot_batch_size
 from normbench.by_hand import trainable_table
 from normbench.claims import claims
 from normbench.config import Config
-from normbench.experiments import HEAD_TO_HEAD, RESULTS, STRENGTHS, STUDY_C, chosen, finished
+from normbench.experiments import GROUPS, HEAD_TO_HEAD, RESULTS, STRENGTHS, STUDY_C, chosen, finished
 from normbench.published import slips
 from normbench.report import conditions, findings, table
 from normbench.seed_figures import plot_arms, plot_groups, plot_luck
@@ -50,12 +50,13 @@ def _head_to_head(name: str, wanted: Sequence[Config] | None, results: Path) -> 
 
 
 def _groups(results: Path) -> str:
-    return readings.groups(finished("head_to_head", results))
+    found = chosen(finished("head_to_head", results), GROUPS)
+    return _paragraphs(readings.groups(found), seeds_conditions(found))
 
 
 def _batch_size(results: Path) -> str:
     found = finished("batch_size", results)
-    return _paragraphs(readings.batch_size(found), readings.rates(found))
+    return _paragraphs(readings.batch_size(found), readings.rates(found), seeds_conditions(found))
 
 
 def _strengths(results: Path) -> str:

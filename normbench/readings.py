@@ -5,18 +5,18 @@ from itertools import combinations
 
 import numpy as np
 
+from normbench import published
 from normbench.chance import best_of, superiority, winners
 from normbench.config import USUAL_L1, Config
 from normbench.experiments import GROUPS, MAIN, RATES, SHORT, STRENGTHS, STUDY_C, arms
-from normbench.stats import equivalence, holm, summary
+from normbench.stats import summary
 from normbench.tables import best_epochs, last
 from normbench.train import Run
-from normbench.verdicts import ALPHA, MARGIN, Arms, interval, over_images, pairwise
-
-WINNERS = {"A": "BN + L1", "E": "BN + L1", "B": "GN", "C": "GN + L1"}  # as the studies publish them
+from normbench.verdicts import ALPHA, MARGIN, Arms, closer, interval, over_images, pairwise, percent
 
 
 def bullets(*lines: str) -> str:
+    """The lines as a Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -25,7 +25,7 @@ def head_to_head(runs: Sequence[Run]) -> str:
     found = arms(runs)
     pairs = pairwise(found, list(combinations(found, 2)))
     apart = [pair for pair, each in pairs.items() if each.p < ALPHA]
-    same = sum(p < ALPHA for p in holm([equivalence(last(found[a]), last(found[b]), MARGIN) for a, b in pairs]))
+    same = sum(closer(found, list(pairs)))
     ranked = sorted(found, key=lambda config: np.mean(last(found[config])), reverse=True)
     first, second, lowest = ranked[0], ranked[1], ranked[-1]
     named = "; ".join(
@@ -35,12 +35,12 @@ def head_to_head(runs: Sequence[Run]) -> str:
     return bullets(
         f"{first.label} has the highest mean; {second.label}, the next, is {_apart(found, first, second)} points "
         f"below, {lowest.label}, the lowest, {_apart(found, first, lowest)} (95 % intervals over seeds and images).",
-        f"Of {len(pairs)} pairs, {len(apart)} differ significantly after correction for their number"
+        f"Pairs that differ significantly, after correction for their number: {len(apart)} of {len(pairs)}"
         + (f" ({named})" if apart else "")
-        + f", and {same} are surely closer than {MARGIN:g} points.",
-        f"A new training of {first.label} beats one of {second.label} in "
-        f"{superiority(last(found[first]), last(found[second])):.0%} of all cases, and one of {lowest.label} in "
-        f"{superiority(last(found[first]), last(found[lowest])):.0%}.",
+        + f". Pairs shown to be closer than {MARGIN:g} points: {same}.",
+        f"Of all combinations of one training each, {first.label} beats {second.label} in "
+        f"{percent(superiority(last(found[first]), last(found[second])))}, and {lowest.label} in "
+        f"{percent(superiority(last(found[first]), last(found[lowest])))}.",
     )
 
 
@@ -80,7 +80,7 @@ def _split(runs: Sequence[Run]) -> str:
 
 
 def rates(runs: Sequence[Run]) -> str:
-    """Which of the rules for the learning rate was chosen how often, from the runs with the chosen rates."""
+    """Which rule for the learning rate was chosen where, from the runs with the chosen rates."""
     chosen = [config for config in arms(runs) if config.batch_size != 128]
     named = {}
     for config in chosen:
@@ -103,8 +103,8 @@ def groups(runs: Sequence[Run]) -> str:
     return bullets(
         f"Mean test accuracy by groups: {means}.",
         f"Best and worst ({names[best]}; {names[worst]}) are {gap.estimate:.3f} points apart ({interval(gap)}).",
-        f"Of {len(pairs)} pairs, {sum(each.p < ALPHA for each in pairs.values())} differ significantly after "
-        "correction for their number.",
+        "Pairs that differ significantly, after correction for their number: "
+        f"{sum(each.p < ALPHA for each in pairs.values())} of {len(pairs)}.",
     )
 
 
@@ -113,21 +113,19 @@ def strengths(runs: Sequence[Run]) -> str:
     found = arms(runs, STRENGTHS)
     none, usual = (next(c for c in found if c.l1 == l1 and not c.proximal) for l1 in (0.0, USUAL_L1))
     by_gradient = max(max(last(of_arm, "zeros")) for c, of_arm in found.items() if c.l1 and not c.proximal)
-    harmless = [c for c, of_arm in found.items() if c.proximal and np.mean(last(of_arm)) > min(last(found[none]))]
-    sparse = max(harmless, key=lambda c: np.mean(last(found[c], "zeros")))
+    proximal = [config for config in found if config.proximal and config.penalized == "all"]
+    sparse = [
+        f"{config.l1:g}: {np.mean(last(found[config], 'zeros')):.1f} % and {np.mean(last(found[config])):.2f} %"
+        for config in proximal
+    ]
     return bullets(
         f"λ = {USUAL_L1:g} on all parameters takes Σ\\|p\\| from {np.mean(last(found[none], 'l1_norm')):.0f} to "
         f"{np.mean(last(found[usual], 'l1_norm')):.0f}, and accuracy from {np.mean(last(found[none])):.3f} to "
         f"{np.mean(last(found[usual])):.3f} %.",
-        f"By subgradient at most {by_gradient:.1f} % of the penalized parameters are exactly 0 in any training, at any λ.",
-        f"By proximal step {np.mean(last(found[sparse], 'zeros')):.1f} % of the {_kind(sparse)} are exactly 0 at λ = "
-        f"{sparse.l1:g}, with {np.mean(last(found[sparse])):.3f} % accuracy: the sparsest arm that is not below every "
-        "run without L1.",
+        f"By subgradient at most {by_gradient:.1f} % of the penalized parameters are exactly 0 in any training, at any "
+        "λ tried.",
+        f"By proximal step on all parameters, exact zeros and accuracy at λ of {', '.join(sparse)}.",
     )
-
-
-def _kind(config: Config) -> str:
-    return {"all": "parameters", "conv": "convolutions' weights", "gamma": "scales γ"}[config.penalized]
 
 
 def luck(runs: Sequence[Run]) -> str:
@@ -162,7 +160,7 @@ def winners_table(long: Sequence[Run], short: Sequence[Run], varied: Sequence[Ru
 def _winners_row(study: str, found: Arms) -> str:
     shares = winners({config.label: last(of_arm) for config, of_arm in found.items()})
     text = ", ".join(
-        f"**{label} {share:.0%}**" if label == WINNERS[study] else f"{label} {share:.0%}"
+        f"**{label} {share:.0%}**" if label == published.WINNERS[study] else f"{label} {share:.0%}"
         for label, share in shares.items()
     )
-    return f"| {study} | {WINNERS[study]} | {text} | {len(next(iter(found.values())))} |"
+    return f"| {study} | {published.WINNERS[study]} | {text} | {len(next(iter(found.values())))} |"

@@ -68,13 +68,20 @@ def equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> float:
     Two one-sided tests (Schuirmann 1987) with Welch's t, from values (n,) and (m,) of independent runs. Raises
     ValueError for a margin that is not above 0, fewer than two values in a sample and values that are not finite.
     """
+    return max(not_above(a, b, margin), not_above(b, a, margin))
+
+
+def not_above(a: Sequence[float], b: Sequence[float], margin: float) -> float:
+    """p-value of 'mean(a) is at least margin above mean(b)', by Welch's t: if it is small, a is not above by so much.
+
+    Raises ValueError as `equivalence` does, of which this is one side.
+    """
     first, second = sample_of(a, 2), sample_of(b, 2)
     if not margin > 0:
         raise ValueError(f"margin is {margin}: it must be above 0")
     if is_constant(first) and is_constant(second):
-        return float(abs(first[0] - second[0]) >= margin)
-    tests = _welch(first + margin, second, "greater"), _welch(first - margin, second, "less")
-    return float(max(test.pvalue for test in tests))
+        return float(first[0] - second[0] >= margin)
+    return float(_welch(first - margin, second, "less").pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -174,6 +181,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 
 
 def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
+    """The values as an array (n,); raises ValueError for fewer than `at_least`, and where one is not finite."""
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise ValueError(f"a sample has {at_least} or more values, all finite: got {sample.tolist()}")
@@ -181,6 +189,7 @@ def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
 
 
 def is_constant(sample: np.ndarray) -> bool:
+    """Whether all values are the same."""
     return bool(np.ptp(sample) == 0)  # The variance of equal values may come out above 0, by rounding
 
 

@@ -1,13 +1,11 @@
 """Runs over many seeds become tables and sentences."""
 
-import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import t
-
 from normbench.config import Config
 from normbench.experiments import arms
+from normbench.stats import summary
 from normbench.train import Run
 
 
@@ -35,14 +33,11 @@ def best_epochs(runs: Sequence[Run]) -> list[float]:
 
 def _seeds_row(runs: Sequence[Run]) -> str:
     values = last(runs)
-    mean, interval = statistics.mean(values), "–"
-    if len(values) > 1:
-        error = statistics.stdev(values) / math.sqrt(len(values))
-        interval = "{:.3f} to {:.3f}".format(*t.interval(0.95, len(values) - 1, mean, error))
+    of_arm = summary(values)
     cells = [
         runs[0].config.label,
-        f"**{mean:.3f} %**",
-        interval,
+        f"**{of_arm.mean:.3f} %**",
+        f"{of_arm.low:.3f} to {of_arm.high:.3f}" if len(values) > 1 else "–",
         _deviation(values),
         f"{min(values):.2f} %",
         f"{max(values):.2f} %",
@@ -54,8 +49,11 @@ def seeds_conditions(runs: Sequence[Run]) -> str:
     """What the numbers were measured with, in one sentence."""
     config, seeds = runs[0].config, sorted({run.config.seed for run in runs})
     epoch = statistics.median(run.seconds / run.config.epochs for run in runs)
+    sizes = sorted({run.config.batch_size for run in runs})
+    batch = f"batch {sizes[0]}" if len(sizes) == 1 else f"batches of {sizes[0]} to {sizes[-1]}"
+    images = f" (its first {config.images:,} training images)" * (config.images > 0)
     return (
-        f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, last epoch, seeds "
+        f"Data set {runs[0].dataset}{images}, {config.epochs} epochs, {batch}, last epoch, seeds "
         f"{seeds[0]} to {seeds[-1]}; on {devices(runs)}, {epoch:.1f} s an epoch."
     )
 

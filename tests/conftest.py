@@ -66,13 +66,13 @@ def noise(config, deviation=0.05):
     return deviation * math.sqrt(2) * math.sin(12.9898 * config.seed + len(config.nm) + 7 * config.l1 + config.lr)
 
 
-def write_results(folder, accuracy):
-    """Made-up runs of every experiment in `folder`: `accuracy(config)` is each one's, less what the seed does."""
+def write_results(folder, accuracy, deviation=0.05):
+    """Made-up runs of every experiment in `folder`: `accuracy(config)` is each one's, but for what the seed does."""
     for name, experiment in EXPERIMENTS.items():
         path = folder / f"{name}.jsonl"
         path.unlink(missing_ok=True)
         for config in experiment.plan(folder):
-            runs.append(run_of(config, accuracy(config) + noise(config), experiment.data_name), path)
+            runs.append(run_of(config, accuracy(config) + noise(config, deviation), experiment.data_name), path)
 
 
 def pytest_collection_modifyitems(items):
