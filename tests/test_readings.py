@@ -39,10 +39,8 @@ def test_batch_size_and_the_rates_that_were_chosen(tmp_path):
     assert "BN has the lowest mean error at 2, 4, 8, 16, 32, 64, 128, 256, 512 (of" in text
     assert "loss 0.1000 with running averages" in text
     text = readings.rates(found)
-    assert (
-        "constant for BN 2, LN 2, BN 4, LN 4" in text and "square root for GN 2, GN 4" in text
-    assert "linear" not in text
-    )
+    assert "constant for BN 2, LN 2, BN 4, LN 4" in text and "linear" not in text
+    assert "square root for GN 2, GN 4" in text
 
 
 def test_strengths():
