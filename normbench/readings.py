@@ -160,7 +160,7 @@ def winners_table(long: Sequence[Run], short: Sequence[Run], varied: Sequence[Ru
 def _winners_row(study: str, found: Arms) -> str:
     shares = winners({config.label: last(of_arm) for config, of_arm in found.items()})
     text = ", ".join(
-        f"**{label} {percent(share)}**" if label == published.WINNERS[study] else f"{label} {share:.0%}"
+        f"**{label} {percent(share)}**" if label == published.WINNERS[study] else f"{label} {percent(share)}"
         for label, share in shares.items()
     )
     return f"| {study} | {published.WINNERS[study]} | {text} | {len(next(iter(found.values())))} |"
