@@ -78,7 +78,7 @@ def _order(long: Arms) -> Claim:
         "GN is best, then BN, then LN",
         compared(long, [(gn, bn), (bn, ln)]),
         f"GN − BN + L1: {points(mean_difference(long, gn, bn))}; one seed of each gives this order in {percent(share)} "
-        "of all combinations, and chance in 17 %",
+        f"of all combinations, and chance in {percent(1 / 6)}",
         interval(over_images(long, gn, bn)),
         trained(long, MAIN),
     )
@@ -111,7 +111,7 @@ def _one_seed(long: Arms) -> Claim:
         "one training of each shows which is best",
         verdict(often.low > 0.95, often.high < 0.95),
         f"{best}, the most frequent winner, wins in {percent(often.estimate)} of all combinations of one training "
-        "each; chance makes 33 %",
+        f"each; chance makes {percent(1 / 3)}",
         f"{100 * often.low:.0f} to {percent(often.high)}",
         trained(long, MAIN),
     )
