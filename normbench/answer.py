@@ -118,8 +118,13 @@ def _in_short(columns: dict[str, dict[str, tuple[Config, Sequence[Run]]]], ranki
     (best, *_), (none, _) = rankings[title].arms, found["none"]
     gain = over_images(dict(found.values()), best, none)
     clear = [f"{next(iter(each.arms)).label} ({title})" for title, each in rankings.items() if each.one_is_best]
+    advice = "use one" if gain.low > 0 else "it is not shown that one is needed"
+    which = (
+        f"significantly above all others is {', '.join(clear)}"
+        if clear
+        else f"in none of {len(rankings)} comparisons is one significantly above all others"
+    )
     return (
-        f"**In short**: {best.label} is {gain.estimate:.2f} points above no normalization at all ({gain.low:+.2f} to "
-        f"{gain.high:+.2f}; {title}). Of {len(rankings)} comparisons of normalizations, those in which one is "
-        f"significantly above all others: {', '.join(clear) or 'none'}."
+        f"**In short**: {advice} ({best.label} is {gain.estimate:.2f} points above no normalization at all, "
+        f"{gain.low:+.2f} to {gain.high:+.2f}; {title}). Which one: {which}."
     )
