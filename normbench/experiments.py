@@ -55,7 +55,7 @@ HEAD_TO_HEAD = tuple(
 # The number of groups, where 1 is LN and IN is a group a channel: all numbers that divide every channel count.
 GROUPS = (SHORT["LN"], *(replace(SHORT["GN"], gp=gp) for gp in (2, 4, 8)), SHORT["IN"])
 
-COLOUR_SHORT = tuple(Config(nm, epochs=2, images=25_000) for nm in ("BN", "GN", "LN", "IN"))
+COLOUR_SHORT = tuple(Config(nm, epochs=2, images=10_000) for nm in ("BN", "GN", "LN", "IN"))
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
 VARIED = {nm: replace(SHORT[nm], epochs=2, weight_decay=0.0) for nm in ("BN", "GN", "LN", "IN", "none")}

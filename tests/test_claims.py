@@ -73,7 +73,7 @@ def test_claims_that_hold(tmp_path):
     assert found[ORDER].verdict == "refuted"
     assert "BN + L1 − GN, the best of the others: +0.5" in found[BEST].number
     assert found[BEST].runs == "MNIST, 20 epochs, 16 seeds an arm"
-    assert found[D_SPREAD].runs == "25,000 images of CIFAR-10, 2 epochs, 5 seeds an arm"
+    assert found[D_SPREAD].runs == "10,000 images of CIFAR-10, 2 epochs, 5 seeds an arm"
     assert found[ONE_SEED].number.startswith("BN + L1, the most frequent winner, wins in 100 %")
     assert "difference +3.0" in found[SMALL_BATCHES].number
 
