@@ -1,13 +1,11 @@
 """Each published claim, and what became of it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from normbench import effects
 from normbench.chance import chance_of_range, orders, winners
-from normbench.config import USUAL_L1
 from normbench.experiments import COLOUR_SHORT, MAIN, RESULTS, SHORT, arms, finished
 from normbench.published import D_SPREAD
 from normbench.stats import deviation_ratio, difference, holm, resampled, summary
@@ -58,12 +56,11 @@ def claims(results: Path = RESULTS) -> list[Claim]:
 
 def _best(long: Arms) -> Claim:
     bn, *others = MAIN
-    what = compared(long, [(bn, other) for other in others])
     rival = max(others, key=lambda config: np.mean(last(long[config])))
     return Claim(
         "A, E",
         "BN + L1 is best",
-        what,
+        compared(long, [(bn, other) for other in others]),
         f"BN + L1 − {rival.label}, the best of the others: {points(mean_difference(long, bn, rival))}",
         interval(over_images(long, bn, rival)),
         trained(long, MAIN),
@@ -134,7 +131,7 @@ def _confounded(short: Arms) -> Claim:
     """Confirmed if some two normalizations differ at equal penalty and L1 changes nothing; refuted if reversed."""
     plain = [SHORT[nm] for nm in ("BN", "GN", "LN", "IN")]
     by_norm = pairwise(short, [(a, b) for i, a in enumerate(plain) for b in plain[:i]])
-    by_l1 = pairwise(short, [(replace(SHORT[nm], l1=USUAL_L1), SHORT[nm]) for nm in ("BN", "GN", "LN")])
+    by_l1 = pairwise(short, effects.L1_PAIRS)
     (a, b), widest = max(by_norm.items(), key=lambda item: abs(item[1].estimate))
     a, b = (a, b) if widest.estimate > 0 else (b, a)
     differ, matters = (any(each.p < ALPHA for each in pairs.values()) for pairs in (by_norm, by_l1))

@@ -22,6 +22,9 @@ from normbench.verdicts import (
     verdict,
 )
 
+# Each normalization with L1, and without.
+L1_PAIRS = [(replace(SHORT[nm], l1=USUAL_L1), SHORT[nm]) for nm in ("BN", "GN", "LN")]
+
 
 def training_loss(long: Arms) -> Claim:
     """Refuted if its data term is above the others' by less than the penalty that is plotted with it."""
@@ -41,7 +44,7 @@ def training_loss(long: Arms) -> Claim:
 
 def l1_effect(short: Arms) -> Claim:
     """Confirmed if no normalization gains `MARGIN` by L1, refuted if one gains significantly."""
-    pairs = pairwise(short, [(replace(SHORT[nm], l1=USUAL_L1), SHORT[nm]) for nm in ("BN", "GN", "LN")])
+    pairs = pairwise(short, L1_PAIRS)
     (a, b), largest = max(pairs.items(), key=lambda item: item[1].estimate)
     no_gain = holm([not_above(last(short[a]), last(short[b]), MARGIN) for a, b in pairs])
     return Claim(
@@ -56,7 +59,7 @@ def l1_effect(short: Arms) -> Claim:
 
 def usual_l1(short: Arms) -> Claim:
     """Confirmed if BN loses less than `MARGIN` by L1, refuted if it loses significantly."""
-    l1, bn = replace(SHORT["BN"], l1=USUAL_L1), SHORT["BN"]
+    l1, bn = L1_PAIRS[0]
     with_l1, without = last(short[l1]), last(short[bn])
     return Claim(
         "B",
