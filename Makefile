@@ -1,6 +1,6 @@
-# make           run the notebook: runs/S5_Normalization.ipynb, figures and results beside it
+# make           run the notebook: runs/S5_Normalization.ipynb, its figures and results beside it
 # make test      lint and tests
-# make publish   run the notebook in place on full MNIST, and put its results into the README
+# make publish   run the notebook in place on full MNIST, and make README, docs and figures anew
 # make clean     remove runs/ and the virtual environment
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ NOTEBOOK := S5_Normalization.ipynb
 .PHONY: study test publish clean
 
 study: $(VENV)/study
-	$(BIN)/python -m normbench.notebook $(NOTEBOOK) runs/$(NOTEBOOK)
+	$(BIN)/python -m normbench.notebook $(NOTEBOOK)
 
 test: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -19,8 +19,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest
 
 publish: $(VENV)/study
-	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK) runs/$(NOTEBOOK)
-	cp runs/$(NOTEBOOK) $(NOTEBOOK)
+	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK)
 	$(BIN)/python -m normbench report
 
 clean:

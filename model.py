@@ -1,72 +1,120 @@
-"""One small convolutional network whose normalization is an argument.
+"""A small convolutional network whose normalization is an argument, and the table of normalizations.
 
 >>> net = Net("GN", gp=4)
->>> log_probabilities = net(torch.zeros(2, 1, 28, 28))
+>>> log_probabilities = net(torch.zeros(2, 1, 28, 28))  # two images in, (2, 10) out
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-NORMALIZATIONS = ("BN", "GN", "LN", "IN", "LN_CHW", "none")
+# Output channels of each convolution of the network for grey images.
 WIDTHS = (8, 8, 16, 16, 16)
+
 # What to give Net for small colour photographs, such as those of CIFAR-10.
 COLOUR = dict(
     in_channels=3, size=(32, 32), widths=(16, 24, 32, 32, 40, 32), pools=(2, 4), stem=(3, 1), standardized=True
 )
 
 
+class Normalization(NamedTuple):
+    """A row of `NORMALIZATIONS`.
+
+    Attributes:
+        name: the method's name in words.
+        set: the activations that share one mean and one variance.
+        make: makes the layer, from the number of channels C, the number of groups, and the size (H, W) of the maps.
+        colour: in figures.
+    """
+
+    name: str
+    set: str
+    make: Callable[[int, int, tuple[int, int] | None], nn.Module]
+    colour: str
+
+
+def _batch_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    return nn.BatchNorm2d(channels)
+
+
+def _group_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    if group < 1 or channels % group:
+        raise ValueError(
+            f"group norm with {group} groups cannot split {channels} channels evenly; "
+            f"choose a number of groups (gp) that divides {channels}"
+        )
+    return nn.GroupNorm(group, channels)
+
+
+def _layer_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    return nn.GroupNorm(1, channels)
+
+
+def _layer_norm_of_elements(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    if size is None:
+        raise ValueError("LN_CHW has a weight for each element: give the size (H, W) of its maps")
+    return nn.LayerNorm([channels, *size])
+
+
+def _instance_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def _identity(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+    return nn.Identity()
+
+
+# The colours are Okabe and Ito's, which colour-blind readers can tell apart, and a dark yellow and a grey.
+NORMALIZATIONS = {
+    "BN": Normalization("batch norm", "one channel of all images", _batch_norm, "#0072B2"),
+    "GN": Normalization("group norm", "a group of channels of one image", _group_norm, "#D55E00"),
+    "LN": Normalization("layer norm", "all channels of one image", _layer_norm, "#009E73"),
+    "IN": Normalization("instance norm", "one channel of one image", _instance_norm, "#CC79A7"),
+    "LN_CHW": Normalization(
+        "layer norm, a weight for each element", "all channels of one image", _layer_norm_of_elements, "#B8860B"
+    ),
+    "none": Normalization("no normalization", "nothing", _identity, "#666666"),
+}
+
+
 def normalization(nm: str, channels: int, group: int = 2, size: tuple[int, int] | None = None) -> nn.Module:
     """The normalization layer `nm` for maps of shape (N, channels, H, W).
 
-    Each subtracts the mean and divides by the biased standard deviation of a set of activations,
-    then scales by gamma and shifts by beta, one pair of trainable numbers a channel but for "LN_CHW":
+    A layer splits the activations into sets, subtracts each set's mean, divides by its standard deviation (biased,
+    with 1e-5 added to the variance), then multiplies by γ and adds β, which are trained: one pair for each channel.
 
-    - "BN"   batch norm (Ioffe & Szegedy 2015): one set a channel, over (N, H, W)
-    - "GN"   group norm (Wu & He 2018): one set an image and group of channels, over (C/group, H, W)
-    - "LN"   layer norm (Ba et al. 2016) as GroupNorm(1, C): one set an image, over (C, H, W)
-    - "IN"   instance norm (Ulyanov et al. 2016): one set an image and channel, over (H, W)
-    - "LN_CHW" layer norm as in Ba et al.: sets as in "LN", but a gamma and a beta for each element (C, H, W)
-    - "none" nothing
+    - "BN" batch norm (Ioffe & Szegedy 2015): a set for each channel, over (N, H, W)
+    - "GN" group norm (Wu & He 2018): a set for each image and group of channels, over (channels / group, H, W)
+    - "LN" layer norm (Ba et al. 2016): a set for each image, over (channels, H, W)
+    - "IN" instance norm (Ulyanov et al. 2016): a set for each image and channel, over (H, W)
+    - "LN_CHW" layer norm with the same sets as "LN", but as published: a pair of γ and β for each element
+    - "none" leaves the activations as they are
 
-    `group` is the number of groups and matters for "GN" alone; `size` is (H, W) and matters for "LN_CHW" alone.
+    `group` is the number of groups, for "GN" alone; `size` is (H, W), for "LN_CHW" alone.
 
     Raises ValueError for an unknown `nm`, where `group` does not divide `channels`, and where "LN_CHW" has no `size`.
     """
-    if nm == "BN":
-        return nn.BatchNorm2d(channels)
-    if nm == "GN":
-        if group < 1 or channels % group:
-            raise ValueError(
-                f"group norm with {group} groups cannot split {channels} channels evenly; "
-                f"choose a number of groups (gp) that divides {channels}"
-            )
-        return nn.GroupNorm(group, channels)
-    if nm == "LN":
-        return nn.GroupNorm(1, channels)
-    if nm == "IN":
-        return nn.InstanceNorm2d(channels, affine=True)
-    if nm == "LN_CHW":
-        if size is None:
-            raise ValueError("LN_CHW has a weight for each element: give the size (H, W) of its maps")
-        return nn.LayerNorm([channels, *size])
-    if nm == "none":
-        return nn.Identity()
-    raise ValueError(f"unknown normalization {nm!r}; choose one of {', '.join(NORMALIZATIONS)}")
+    if nm not in NORMALIZATIONS:
+        raise ValueError(f"unknown normalization {nm!r}; choose one of {', '.join(NORMALIZATIONS)}")
+    return NORMALIZATIONS[nm].make(channels, group, size)
 
 
 class StandardizedConv2d(nn.Conv2d):
     """A convolution whose weights are used with mean 0 and variance 2 / fan-in in each filter (Qiao et al. 2019).
 
-    Activations after a ReLU are never negative, so a filter with a mean of its own moves its whole channel up or
-    down. Batch norm takes that out of each channel. A normalization with one mean for several channels cannot: the
-    ReLU then passes all of a channel far above it, and nothing of one far below.
+    Activations after a ReLU are never negative, so a filter whose weights have a mean moves its whole channel up or
+    down. Batch norm removes that from each channel. A normalization with one mean for several channels cannot: the
+    next ReLU then passes nearly all of a channel that lies far above the mean, and nothing of one far below.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Element by element, so that weights in channels_last stay so: the whole network follows the first ones.
-        fan_in, filters = self.weight[0].numel(), (1, 2, 3)
-        variance, mean = torch.var_mean(self.weight, filters, correction=0, keepdim=True)
+        """x (N, in_channels, H, W) → (N, out_channels, H', W')."""
+        # Element by element, which keeps the weights' memory format: convolutions take theirs from the weights.
+        fan_in = self.weight[0].numel()
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         standardized = (self.weight - mean) * torch.rsqrt(fan_in / 2 * variance + 1e-5)
         return F.conv2d(x, standardized, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -74,23 +122,23 @@ class StandardizedConv2d(nn.Conv2d):
 class Net(nn.Module):
     """Convolutions, each normalized and rectified; then an average over the image, then a linear layer.
 
+    - Convolutions have no bias: a normalization would subtract it, and its β stands in for it. Their weights start as
+      He et al. (2015) derive for ReLUs, without which "none" would hardly learn.
+    - Where an image is halved, that comes before the normalization, which then has a quarter of the work.
+    - The average has trainable weights, one for each element of the last maps, equal at the start: where in the image
+      a feature is helps to tell classes apart, and a plain average would lose it.
+    - A random seed gives the same first weights of convolutions and linear layer for every `nm`.
+
     Args:
         nm: the normalization, one of `NORMALIZATIONS`.
         gp: the number of groups, for "GN" alone.
         in_channels: channels of an image.
-        size: (H, W) of an image. Others are taken too, but not by "LN_CHW".
+        size: (H, W) of an image. Images of another size are taken too, but not by "LN_CHW".
         classes: number of classes.
         widths: output channels of each convolution.
         pools: the convolutions, counted from 1, after which the image is halved.
-        stem: kernel size and padding of the first convolution; the others are 3x3 and padded.
-        standardized: whether convolutions use standardized weights.
-
-    Convolutions carry no bias: a normalization would subtract it, and its beta stands in for it. Where an
-    image is halved, that comes before the normalization, which then has a quarter of the numbers to handle.
-    They start as He et al. (2015) derive for ReLUs, without which "none" would hardly learn.
-    The average at the end has trainable weights, one for each element of the last maps, that start out equal:
-    where in the image something was found tells classes apart, and a plain average would forget it.
-    The same random seed gives the same convolution weights whatever `nm`.
+        stem: kernel size and padding of the first convolution; the others are 3x3 with padding 1.
+        standardized: whether convolutions use standardized weights, as `StandardizedConv2d` does.
 
     Raises ValueError as `normalization` does, and for a `size` that is too small for the poolings.
     """
@@ -109,31 +157,29 @@ class Net(nn.Module):
         standardized: bool = False,
     ):
         super().__init__()
-        features, image = [], size
-        for i, (channels, width) in enumerate(zip((in_channels, *widths), widths), start=1):
+        convolution = StandardizedConv2d if standardized else nn.Conv2d
+        layers, channels, (height, width) = [], in_channels, size
+        for i, filters in enumerate(widths, start=1):
             kernel, padding = stem if i == 1 else (3, 1)
-            convolution = (StandardizedConv2d if standardized else nn.Conv2d)(
-                channels, width, kernel, padding=padding, bias=False
-            )
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            features.append(convolution)
-            size = tuple(length + 2 * padding - kernel + 1 for length in size)
+            layers.append(convolution(channels, filters, kernel, padding=padding, bias=False))
+            nn.init.kaiming_normal_(layers[-1].weight, nonlinearity="relu")
+            height, width = (length + 2 * padding - kernel + 1 for length in (height, width))
             if i in pools:
-                features.append(nn.MaxPool2d(2))
-                size = tuple(length // 2 for length in size)
-            if min(size) < 1:
-                height, width = image
+                layers.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
+            if min(height, width) < 1:
                 raise ValueError(
-                    f"images of {height}x{width} pixels are too small: nothing is left of them after convolution {i}"
+                    f"images of {size[0]}x{size[1]} pixels are too small: nothing is left of them after convolution {i}"
                 )
-            features += [normalization(nm, width, gp, size), nn.ReLU(inplace=True)]
-        average = nn.Conv2d(widths[-1], widths[-1], size, groups=widths[-1], bias=False)
-        nn.init.constant_(average.weight, 1 / (size[0] * size[1]))
-        self.features = nn.Sequential(*features)
-        # Images of another size than expected have other last maps, which are brought to the expected.
-        self.average = nn.Sequential(nn.AdaptiveAvgPool2d(size), average, nn.Flatten())
-        self.classifier = nn.Linear(widths[-1], classes)
+            layers += [normalization(nm, filters, gp, (height, width)), nn.ReLU(inplace=True)]
+            channels = filters
+        average = nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False)
+        nn.init.constant_(average.weight, 1 / (height * width))
+        self.features = nn.Sequential(*layers)
+        # The pooling changes only maps of images of another size, which it brings to the expected one.
+        self.average = nn.Sequential(nn.AdaptiveAvgPool2d((height, width)), average, nn.Flatten())
+        self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (N, C, H, W) float → log-probabilities (N, classes)."""
+        """x (N, in_channels, H, W) float, standardized → log-probabilities (N, classes)."""
         return self.classifier(self.average(self.features(x))).log_softmax(dim=1)

@@ -24,9 +24,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from benchmarks.loop import conventional_epoch, our_epoch, timed
-from normbench.data import load
+from model import NORMALIZATIONS
+from normbench.data import load, title
 from normbench.device import choose_device, device_name
-from normbench.figures import STYLE
+from normbench.figures import styled
 from normbench.train import Config, build
 
 SAVED, DRAWN = Path("results/cost.jsonl"), Path("images/cost.png")
@@ -38,7 +39,7 @@ AXES = {  # what grows while the others are as usual
     "width": (1, 2, 4),
 }
 TITLES = {"batch_size": "images in a batch", "images": "training images", "width": "channels, times those in use"}
-LOOPS = {"ours": "#0072B2", "conventional": "#D55E00"}
+LOOPS = {"ours": NORMALIZATIONS["BN"].colour, "conventional": NORMALIZATIONS["GN"].colour}
 
 
 def settings() -> list[dict[str, int]]:
@@ -74,28 +75,27 @@ def along(axis: str, rows: list[dict]) -> list[dict]:
     return sorted((row for row in rows if all(row[key] == USUAL[key] for key in others)), key=lambda row: row[axis])
 
 
+@styled
 def plot_cost(rows: list[dict]) -> Figure:
     """Seconds a run above, peak memory below; a column for each thing that grows."""
-    with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(2, len(AXES), figsize=(13, 7), layout="constrained", sharex="col", sharey="row")
-        for column, axis in zip(grid.T, AXES):
-            for loop, color in LOOPS.items():
-                line = along(axis, [row for row in rows if row["loop"] == loop])
-                x = [row[axis] for row in line]
-                style = dict(color=color, marker="o", linewidth=2, label=loop)
-                column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
-                column[1].plot(x, [row["peak_mib"] for row in line], **style)
-            column[0].set_yscale("log")
-            for axes in column:
-                axes.set(xscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
-                axes.xaxis.set_minor_locator(NullLocator())
-                axes.yaxis.set_major_formatter("{x:,.0f}")
-            column[1].set(xlabel=TITLES[axis], ylim=(0, 1.1 * max(row["peak_mib"] for row in rows)))
-        grid[0, 0].set_ylabel(f"seconds a run of {EPOCHS} epochs")
-        grid[1, 0].set_ylabel("peak memory, MiB")
-        grid[0, 0].legend(frameon=False)
-        figure.suptitle(f"Cost as the work grows: {rows[0]['dataset']}, {rows[0]['device']}", x=0.01, ha="left")
-    plt.close(figure)
+    figure, grid = plt.subplots(2, len(AXES), figsize=(10, 6.4), sharex="col", sharey="row")
+    for column, axis in zip(grid.T, AXES):
+        for loop, color in LOOPS.items():
+            line = along(axis, [row for row in rows if row["loop"] == loop])
+            x = [row[axis] for row in line]
+            style = dict(color=color, marker="o", linewidth=2, label=loop)
+            column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
+            column[1].plot(x, [row["peak_mib"] for row in line], **style)
+        column[0].set_yscale("log")
+        for axes in column:
+            axes.set(xscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+        column[1].set(xlabel=TITLES[axis], ylim=(0, 1.1 * max(row["peak_mib"] for row in rows)))
+    grid[0, 0].set_ylabel(f"seconds a run of {EPOCHS} epochs")
+    grid[1, 0].set_ylabel("peak memory, MiB")
+    grid[0, 0].legend(frameon=False)
+    figure.suptitle(f"Cost as the work grows: {title(rows[0]['dataset'])}, {rows[0]['device']}", x=0.01, ha="left")
     return figure
 
 

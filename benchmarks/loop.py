@@ -28,7 +28,7 @@ from torchvision import transforms
 from model import normalization
 from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name
-from normbench.train import Config, build, make_optimizer, train_epoch
+from normbench.train import Config, build, make_optimizer, placed, train_epoch
 
 SAVED = Path("results/speed.jsonl")
 LOOPS = ("study A", "our network", "ours", "floor")
@@ -88,14 +88,14 @@ def conventional_epoch(config: Config, data: Dataset, net: nn.Module) -> Callabl
 
 
 def our_epoch(config: Config, data: Dataset) -> Callable[[], None]:
-    net = build(config, data).to(data.device, memory_format=torch.channels_last)
+    net = placed(build(config, data), data.device)
     optimizer, schedule = make_optimizer(config, net, len(data.y_train))
     generator = torch.Generator().manual_seed(0)
     return lambda: train_epoch(config, data, net, optimizer, schedule, generator)
 
 
 def floor_epoch(config: Config, data: Dataset) -> Callable[[], None]:
-    net = build(config, data).to(data.device, memory_format=torch.channels_last)
+    net = placed(build(config, data), data.device)
     optimizer, _ = make_optimizer(config, net, len(data.y_train))
     x, y = data.standardize(data.x_train[: config.batch_size]), data.y_train[: config.batch_size]
 

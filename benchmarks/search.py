@@ -1,12 +1,11 @@
-"""Networks and recipes tried for accuracy: a call tries one, keeps what it gave, and renews the tables.
+"""Networks and recipes tried for accuracy: a call tries one and stores what it gave.
 
     python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 4] [--lr 0.1]
                                 [--weight-decay 5e-4] [--batch-size 128] [--gp 2] [--standardized]
-    python -m benchmarks.search              renews the tables in benchmarks/ACCURACY.md alone
 
-trains on all but the last 10,000 training images, scores on those, and appends to results/search.jsonl.
-The test set plays no part. A network is written as its convolutions, in order, as in "8k5v P 12 16 P 16 16v H"; each
-is followed by its normalization and ReLU, and at the end stands a linear layer:
+trains on all but the last 10,000 training images, scores on those, and appends to results/search.jsonl, from which
+docs/recipe.md is made. The test set plays no part. A network is written as its convolutions, in order, as in
+"8k5v P 12 16 P 16 16v H"; each is followed by its normalization and ReLU, and at the end stands a linear layer:
 
     16    a 3x3 convolution with 16 channels, padded       s16   a depthwise one, then 1x1
     16k5  a 5x5 one                                        n16   the same with a normalization between
@@ -19,17 +18,15 @@ import argparse
 import json
 import re
 from pathlib import Path
-from statistics import mean
 
 import torch
 from torch import nn
 
 from model import StandardizedConv2d, normalization
 from normbench.data import load
-from normbench.readme import update
 from normbench.train import Config, train
 
-SAVED, SHOWN = Path("results/search.jsonl"), Path("benchmarks/ACCURACY.md")
+SAVED = Path("results/search.jsonl")
 HEADS = "MH"
 RECIPE = {
     "lr": "learning rate",
@@ -37,8 +34,7 @@ RECIPE = {
     "batch_size": "batch",
     "gp": "groups of GN:",
 }
-# The table of each data set, and how many epochs its rows have.
-TABLES = {"mnist": ("search", 20), "cifar10": ("search on CIFAR-10", 4)}
+EPOCHS = {"mnist": 20, "cifar10": 4}  # of the rows of each data set
 
 
 class Residual(nn.Sequential):
@@ -56,7 +52,7 @@ def network(
     for token, following in zip(tokens, [*tokens[1:], ""]):
         if token in ("P", *HEADS):
             continue
-        width, pool = int(re.search(r"\d+", token)[0]), [nn.MaxPool2d(2)] * (following == "P")
+        width, pool = int(re.search(r"\d+", token)[0]), [nn.MaxPool2d(2)] if following == "P" else []
         convolution = _convolution(token, channels, width, (nm, group), standardized)
         last = [normalization(nm, width, group), nn.ReLU()]
         block = [Residual(*convolution, *last), *pool] if "r" in token else [*convolution, *pool, *last]
@@ -72,7 +68,7 @@ def _convolution(
     shape = dict(kernel_size=kernel, stride=stride, padding=0 if "v" in token else kernel // 2, bias=False)
     if token[0] in "sn":
         depthwise = nn.Conv2d(channels, channels, groups=channels, **shape)
-        middle = [normalization(between[0], channels, between[1])] * (token[0] == "n")
+        middle = [normalization(between[0], channels, between[1])] if token[0] == "n" else []
         convolutions = [depthwise, *middle, nn.Conv2d(channels, width, 1, bias=False)]
     else:
         convolutions = [(StandardizedConv2d if standardized else nn.Conv2d)(channels, width, **shape)]
@@ -96,9 +92,11 @@ def tried(layers: str, config: Config, dataset: str = "mnist", standardized: boo
     net = network(layers, config.nm, data.image_shape, config.gp, standardized)
     run = train(config, data, progress=False, net=net)
     changed = [key for key in RECIPE if getattr(config, key) != getattr(Config(), key)]
-    changes = [f"{RECIPE[key]} {getattr(config, key):g}" for key in changed] + ["standardized filters"] * standardized
-    changes += [f"{config.epochs} epochs"] * (config.epochs != TABLES[dataset][1])
-    last = run.history[-1]
+    changes = [f"{RECIPE[key]} {getattr(config, key):g}" for key in changed]
+    if standardized:
+        changes.append("standardized filters")
+    if config.epochs != EPOCHS[dataset]:
+        changes.append(f"{config.epochs} epochs")
     return {
         "dataset": dataset,
         "layers": layers,
@@ -107,46 +105,17 @@ def tried(layers: str, config: Config, dataset: str = "mnist", standardized: boo
         "seed": config.seed,
         "epochs": config.epochs,
         "parameters": run.parameters,
-        "accuracy": round(last["test_accuracy"], 2),
-        "loss": round(last["test_loss"], 4),
-        "train_loss": round(last["train_loss"], 4),
+        "accuracy": round(run.last["test_accuracy"], 2),
+        "loss": round(run.last["test_loss"], 4),
+        "train_loss": round(run.last["train_loss"], 4),
         "seconds": round(run.seconds, 1),
     }
 
 
-def table(rows: list[dict]) -> str:
-    """A Markdown table: a row a network and recipe, with the scores of its seeds."""
-    nms = ("BN", "GN", "LN")
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["layers"], row["change"], row["parameters"]), []).append(row)
-    head = "| layers | change of recipe | parameters |" + "".join(f" {nm} | loss | training |" for nm in nms)
-    lines = [head, "|---|---|--:|" + "--:|--:|--:|" * len(nms)]
-    for (layers, change, parameters), tries in groups.items():
-        cells = [f"`{layers}`", change or "–", f"{parameters:,}"]
-        for nm in nms:
-            of_nm = [row for row in tries if row["nm"] == nm]
-            cells += [" ".join(f"{row['accuracy']:.2f}" for row in of_nm)]
-            cells += [f"{mean(row[key] for row in of_nm):.4f}" if of_nm else "" for key in ("loss", "train_loss")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def read() -> list[dict]:
-    return [json.loads(line) for line in SAVED.read_text().splitlines()]
-
-
-def shown(text: str) -> str:
-    """The Markdown `text` with the table of each data set made anew from the log."""
-    for dataset, (name, _) in TABLES.items():
-        text = update(text, name, table([row for row in read() if row["dataset"] == dataset]))
-    return text
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("layers", nargs="?")
-    parser.add_argument("--dataset", default="mnist", choices=TABLES)
+    parser.add_argument("layers")
+    parser.add_argument("--dataset", default="mnist", choices=EPOCHS)
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--standardized", action="store_true", help="filters with mean 0, as model.COLOUR has them")
@@ -155,17 +124,14 @@ def main() -> None:
         default = getattr(Config(), key)
         parser.add_argument(f"--{key.replace('_', '-')}", type=type(default), default=default)
     arguments = parser.parse_args()
-    if arguments.layers:
-        recipe = {key: getattr(arguments, key) for key in RECIPE}
-        recipe["epochs"] = arguments.epochs or TABLES[arguments.dataset][1]
-        for seed in arguments.seeds:
-            for nm in arguments.nm:
-                config = Config(nm, seed=seed, **recipe)
-                row = tried(arguments.layers, config, arguments.dataset, arguments.standardized)
-                print(row, flush=True)
-                with SAVED.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-    SHOWN.write_text(shown(SHOWN.read_text()))
+    recipe = {key: getattr(arguments, key) for key in RECIPE}
+    recipe["epochs"] = arguments.epochs or EPOCHS[arguments.dataset]
+    for seed in arguments.seeds:
+        for nm in arguments.nm:
+            row = tried(arguments.layers, Config(nm, seed=seed, **recipe), arguments.dataset, arguments.standardized)
+            print(row, flush=True)
+            with SAVED.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python -m benchmarks.side_by_side [--dataset mnist] [--epochs 5] [--rounds 3]
 
 The two ways alternate; seconds from the first start to the last finish, starting processes included. The
-outcome is put into benchmarks/SPEED.md.
+medians go to results/side_by_side.jsonl, from which docs/speed.md is made.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -14,11 +15,10 @@ from pathlib import Path
 
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.readme import update
 from normbench.runs import run_all
 from normbench.train import Config
 
-SHOWN = Path("benchmarks/SPEED.md")
+SAVED = Path("results/side_by_side.jsonl")
 
 
 def seconds(workers: int, epochs: int, data: Dataset) -> float:
@@ -37,14 +37,18 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load(arguments.dataset)
     pairs = [[seconds(workers, arguments.epochs, data) for workers in (1, 2)] for _ in range(arguments.rounds)]
-    in_turn, beside = (statistics.median(times) for times in zip(*pairs))
-    outcome = (
-        f"Two trainings of {arguments.epochs} epochs ({data.name}, GN) take {in_turn:.1f} s in turn, with all threads "
-        f"each, and {beside:.1f} s side by side, with half of them each: a ratio of {in_turn / beside:.2f} "
-        f"(`python -m benchmarks.side_by_side`; {device_name(data.device)}, medians of {arguments.rounds} rounds)."
-    )
-    SHOWN.write_text(update(SHOWN.read_text(), "side by side", outcome))
-    print(outcome)
+    medians = map(statistics.median, zip(*pairs))
+    row = {
+        "epochs": arguments.epochs,
+        "dataset": data.name,
+        "nm": "GN",
+        "seconds": dict(zip(("in turn", "side by side"), medians)),
+        "rounds": arguments.rounds,
+        "device": device_name(data.device),
+    }
+    with SAVED.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row)
 
 
 if __name__ == "__main__":

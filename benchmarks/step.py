@@ -3,10 +3,11 @@
     python -m benchmarks.step [--dataset mnist] ["8k5v P 16 16 P 16v 12v" …]
 
 profiles steps of `normbench.train` with the networks given in `benchmarks.search`'s notation (by default the one
-in use and the one before it), and puts the table into benchmarks/SPEED.md.
+in use and the one before it). The times go to results/step.jsonl, from which docs/speed.md is made.
 """
 
 import argparse
+import json
 import time
 from collections import Counter
 from dataclasses import replace
@@ -18,10 +19,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.search import network
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.readme import update
 from normbench.train import Config, make_optimizer, train_epoch
 
-SHOWN = Path("benchmarks/SPEED.md")
+SAVED = Path("results/step.jsonl")
 NETWORKS = ("8k5v P 16 16 P 16v 12v", "8k5v P 8 16 P 16 16 H")
 STEPS = 100
 KINDS = {  # what the name of an operation holds; the first that fits
@@ -33,9 +33,11 @@ KINDS = {  # what the name of an operation holds; the first that fits
     "distortion": ("grid", "mul", "sub"),
 }
 
+COLUMNS = (*KINDS, "the rest")
+
 
 def kind(operation: str) -> str:
-    return next((kind for kind, parts in KINDS.items() if any(part in operation for part in parts)), "the rest")
+    return next((kind for kind, names in KINDS.items() if any(name in operation for name in names)), "the rest")
 
 
 def step_times(layers: str, nm: str, data: Dataset) -> Counter:
@@ -59,26 +61,19 @@ def step_times(layers: str, nm: str, data: Dataset) -> Counter:
     return Counter({name: value * scale for name, value in times.items()})
 
 
-def table(times: dict[tuple[str, str], Counter]) -> str:
-    """A Markdown table, a row a network and normalization."""
-    kinds = [*KINDS, "the rest"]
-    lines = ["| network | normalization | " + " | ".join(kinds) + " | sum |", "|---|---|" + "--:|" * (len(kinds) + 1)]
-    for (layers, nm), of_kind in times.items():
-        cells = [f"{of_kind[name]:.2f}" for name in kinds]
-        lines.append(f"| `{layers}` | {nm} | " + " | ".join(cells) + f" | **{of_kind.total():.2f}** |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--dataset", default="mnist")
     arguments = parser.parse_args()
-    data = load(arguments.dataset)
-    times = {(layers, nm): step_times(layers, nm, data) for nm in ("BN", "GN", "LN") for layers in arguments.networks}
-    where = f"Milliseconds a step of 128 images ({data.name}), on {device_name(data.device)}."
-    SHOWN.write_text(update(SHOWN.read_text(), "step", f"{where}\n\n{table(times)}"))
-    print(table(times))
+    data, rows = load(arguments.dataset), []
+    where = {"dataset": data.name, "batch_size": Config().batch_size, "device": device_name(data.device)}
+    for nm in ("BN", "GN", "LN"):
+        for layers in arguments.networks:
+            times = step_times(layers, nm, data)
+            rows.append({"layers": layers, "nm": nm, "milliseconds": {name: times[name] for name in COLUMNS}} | where)
+            print(rows[-1], flush=True)
+    SAVED.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""A batch of images becomes a randomly changed batch, each image changed in its own way.
+"""Random changes of training images, another one for each image.
 
-The random numbers are drawn apart from their use: a whole epoch's changes are one small tensor, drawn
-on the CPU, so that they are the same numbers on every device and the training loop draws none.
+The random numbers are drawn apart from their use: an epoch's changes are one small tensor, drawn on the CPU, so that
+they are the same on every device and the training loop draws none.
 """
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +23,9 @@ def affine_matrices(
 ) -> Tensor:
     """Draw `n` random affine maps for images of `size` (H, W) pixels: float (n, 2, 3).
 
-    Each is a rotation by up to ±`degrees`, a zoom by a factor in 1 ± `scale` along each axis, and a
-    shift by up to ±`shift` pixels, uniformly drawn. As `torch.nn.functional.affine_grid` wants them,
-    they map output coordinates to input coordinates, both in [-1, 1]. It is what handwriting does.
+    Each is a rotation by up to ±`degrees`, a zoom by a factor in 1 ± `scale` along each axis, and a shift by up to
+    ±`shift` pixels, uniformly drawn: ways in which handwritings differ. As `torch.nn.functional.affine_grid` expects,
+    the maps lead from output to input coordinates, both in [-1, 1].
     """
     angle, zoom_x, zoom_y, shift_x, shift_y = torch.rand(5, n, generator=generator) * 2 - 1
     angle = angle * math.radians(degrees)
@@ -40,10 +41,11 @@ def affine_matrices(
 def crop_flip_matrices(
     n: int, size: tuple[int, int], generator: torch.Generator | None = None, shift: int = 2
 ) -> Tensor:
-    """Draw `n` random crops and mirrorings, as `affine_matrices` does: float (n, 2, 3).
+    """Draw `n` random crops and mirrorings for images of `size` (H, W) pixels: float (n, 2, 3).
 
-    Each moves the image by a whole number of pixels, up to ±`shift` along each axis, and mirrors every second
-    one left to right. A whole number leaves photographs as sharp as they are.
+    Each moves the image by a whole number of pixels, up to ±`shift` along each axis, so that photographs stay sharp,
+    and mirrors it left to right with probability 1/2. As `torch.nn.functional.affine_grid` expects, the maps lead from
+    output to input coordinates, both in [-1, 1].
     """
     height, width = size
     moves = torch.randint(-shift, shift + 1, (2, n), generator=generator).float()
@@ -55,7 +57,7 @@ def crop_flip_matrices(
 
 
 def no_matrices(n: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-    """`n` maps that change nothing: float (n, 2, 3)."""
+    """`n` maps that leave images as they are: float (n, 2, 3)."""
     return torch.eye(2, 3).repeat(n, 1, 1)
 
 
@@ -70,7 +72,8 @@ def augmentation(name: str, channels: int) -> Callable[..., Tensor]:
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
     """Apply an affine map to each image, bilinearly, with zeros outside.
 
-    images (N, C, H, W) float, matrices (N, 2, 3) as `affine_matrices` draws them; returns (N, C, H, W).
+    images (N, C, H, W) float; matrices (N, 2, 3) from output to input coordinates in [-1, 1], as
+    `torch.nn.functional.affine_grid` takes them. Returns float (N, C, H, W).
     """
     n, _, height, width = images.shape
     # affine_grid multiplies N small matrices; one product for the whole batch is ten times as fast.
@@ -79,6 +82,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
+@cache
 def _pixel_coordinates(height: int, width: int, device: torch.device) -> Tensor:
     """Homogeneous coordinates (x, y, 1) of the pixel centres, in [-1, 1]: float (3, H * W)."""
     x = (2 * torch.arange(width, device=device) + 1) / width - 1

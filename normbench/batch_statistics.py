@@ -1,6 +1,7 @@
-"""Trainings for the batch-size law: tries of learning rates, and batch norm's loss split by its statistics."""
+"""What batch norm's test scores owe to the statistics that it normalizes with."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -9,71 +10,56 @@ from torch import Tensor, nn
 from normbench.augment import augmentation, warp
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.device import device_name
-from normbench.train import Run, build, predict, scores, train
-
-
-def train_or_diverge(config: Config, data: Dataset, progress: bool = True) -> Run:
-    """`train`; and where the loss stops being finite, a run without a test image right instead of an error.
-
-    For trainings that try learning rates, of which some are too high: one of them should not end the others.
-    """
-    try:
-        return train(config, data, progress)
-    except FloatingPointError:
-        return Run(
-            config=config,
-            dataset=data.name,
-            history=({"epoch": config.epochs, "test_accuracy": 0.0},),
-            correct=torch.zeros(len(data.y_test), dtype=torch.bool),
-            parameters=sum(p.numel() for p in build(config, data).parameters()),
-            seconds=0.0,
-            device=device_name(data.device),
-            test_set=data.test_set,
-        )
+from normbench.train import Run, build, predict, scores, train, with_log_probabilities
 
 
 def train_and_split(config: Config, data: Dataset, progress: bool = True) -> Run:
-    """`train`, and for batch norm the test scores with three kinds of statistics, as `split` gives them."""
+    """Train as `train` does; a run with batch norm also gets its `statistics`, the test scores that `split` gives."""
     net = build(config, data)
     run = train(config, data, progress, net=net)
-    return replace(run, statistics=split(net, config, data.first(config.images))) if config.nm == "BN" else run
+    statistics = split(net, config, data.first(config.images)) if config.nm == "BN" else {}
+    trainer = {"trainer": "normbench.batch_statistics.train_and_split"}
+    return replace(run, statistics=statistics, fingerprint=run.fingerprint | trainer)
 
 
 def split(net: nn.Module, config: Config, data: Dataset) -> dict[str, dict[str, float]]:
-    """test_loss and test_accuracy of a trained `net` with batch norm, by the statistics it normalizes with.
+    """test_loss and test_accuracy of a trained `net` with batch norm, by the statistics that it normalizes with.
 
-    - "running": the averages that training kept: what testing uses
-    - "precise": mean and variance of the training images under the final weights (Wu & Johnson 2021, section 3)
-    - "batch": those of the test images themselves, in batches of the training's size: what training uses
+    - "running": the running averages that training kept, which testing usually takes
+    - "precise": mean and variance of all training images under the final weights (Wu & Johnson 2021, section 3)
+    - "batch": those of the test images themselves, in batches of the training's size, as training takes them
 
-    From batch to precise, the noise of small batches goes; from precise to running, the lag and noise of the
-    averages comes. The network is left as it is.
+    "batch" and "precise" differ by the noise of small batches; "precise" and "running" differ by the lag and the
+    noise of the running averages. `net` is left as it is, but for being in evaluation mode.
     """
-    x = data.standardize(data.x_test)
-    outputs = {
-        "running": predict(net, x),
-        "precise": predict(with_precise_statistics(net, config, data), x),
-        "batch": _in_training_mode(copy.deepcopy(net), x.split(config.batch_size)),
+    net = with_log_probabilities(net)
+    images = data.standardize(data.x_test)
+    log_probabilities = {
+        "running": predict(net, images),
+        "precise": predict(with_precise_statistics(net, config, data), images),
+        "batch": _outputs_in_training_mode(copy.deepcopy(net), images.split(config.batch_size)),
     }
-    return {kind: scores("test", of_kind, data.y_test) for kind, of_kind in outputs.items()}
+    return {statistics: scores("test", outputs, data.y_test) for statistics, outputs in log_probabilities.items()}
 
 
 def with_precise_statistics(net: nn.Module, config: Config, data: Dataset, batch_size: int = 1000) -> nn.Module:
-    """A copy of `net` whose running averages are plain means over the training images, distorted as in training."""
+    """A copy of `net` whose running averages are plain means over the training images, distorted as in training.
+
+    Each batch of `batch_size` images counts alike, also a smaller last one.
+    """
     net = copy.deepcopy(net)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
-            layer.momentum = None  # the average of all batches, each with the same weight
+            layer.momentum = None  # a plain mean over the batches instead of an exponential one
     draw, n = augmentation(config.augment, data.image_shape[0]), len(data.y_train)
     matrices = draw(n, data.image_shape[1:], torch.Generator().manual_seed(config.seed)).to(data.device)
     batches = zip(data.x_train.split(batch_size), matrices.split(batch_size))
-    _in_training_mode(net, (data.standardize(warp(images.float(), own)) for images, own in batches))
+    _outputs_in_training_mode(net, (data.standardize(warp(images.float(), maps)) for images, maps in batches))
     return net
 
 
 @torch.inference_mode()
-def _in_training_mode(net: nn.Module, batches) -> Tensor:
+def _outputs_in_training_mode(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     net.train()
     return torch.cat([net(batch) for batch in batches])

@@ -1,7 +1,4 @@
-"""The four normalizations by hand: each step in plain arithmetic, on a batch small enough to check with a pencil.
-
->>> print(steps(EXAMPLE, "GN"))  # the sum, the mean, the variance, the deviation and the result of the first set
-"""
+"""The four normalizations by hand, and the slips in the published arithmetic."""
 
 import math
 from collections.abc import Sequence
@@ -134,30 +131,17 @@ def layers(channels: int, height: int, width: int, groups: int = 2) -> dict[str,
     return {
         "BN": normalization("BN", channels),
         "GN": normalization("GN", channels, groups),
-        "LN, a pair a channel": normalization("LN", channels),
-        "LN, a pair an element": normalization("LN_CHW", channels, size=(height, width)),
+        "LN": normalization("LN", channels),
+        "LN_CHW": normalization("LN_CHW", channels, size=(height, width)),
         "IN": normalization("IN", channels),
     }
 
 
-def count(layer: nn.Module) -> int:
-    """Trainable parameters of `layer`."""
+def trainable(layer: nn.Module) -> int:
+    """How many numbers of `layer` are trained."""
     return sum(p.numel() for p in layer.parameters() if p.requires_grad)
 
 
-def trainable_table(channels: int = 4, height: int = 2, width: int = 2, groups: int = 2) -> str:
-    """A Markdown table: the trainable parameters of each normalization, counted from PyTorch's layers."""
-    why = {
-        "BN": "γ and β for each channel, whatever the number of images",
-        "GN": "γ and β for each channel: groups share a mean and a deviation, not γ and β",
-        "LN, a pair a channel": "group norm with one group: γ and β for each channel",
-        "LN, a pair an element": "γ and β for each element (channel, row, column) of a map, the same in all images",
-        "IN": "γ and β for each channel (with `affine=True`; PyTorch's default has none)",
-    }
-    rows = ["| normalization | layer | trainable | why | kept, not trained |", "|---|---|--:|---|---|"]
-    for name, layer in layers(channels, height, width, groups).items():
-        kept = sum(b.numel() for b in layer.buffers() if b.ndim)
-        running = f"{kept}: a running mean and variance for each channel" if kept else "–"
-        made_by = str(layer).split(", eps")[0] + ")"
-        rows.append(f"| {name} | `{made_by}` | **{count(layer):,}** | {why[name]} | {running} |")
-    return "\n".join(rows)
+def averages(layer: nn.Module) -> int:
+    """How many running means and variances `layer` keeps, which are not trained."""
+    return sum(b.numel() for b in layer.buffers() if b.ndim)

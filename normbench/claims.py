@@ -1,175 +1,255 @@
-"""Each published claim, and what became of it."""
+"""Each published claim, and the rule that decides it."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import norm
 
-from normbench import effects
-from normbench.chance import chance_of_range, orders, winners
-from normbench.experiments import COLOUR_SHORT, MAIN, RESULTS, SHORT, arms, finished
-from normbench.published import D_SPREAD
-from normbench.stats import deviation_ratio, difference, holm, resampled, summary
-from normbench.tables import best_epochs, last
-from normbench.verdicts import (
-    ALPHA,
-    MARGIN,
-    Arms,
-    Claim,
-    closer,
-    compared,
-    interval,
-    mean_difference,
-    over_images,
-    pairwise,
-    percent,
-    points,
-    trained,
-    verdict,
-)
+from normbench.compare import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide
+from normbench.config import Config
+from normbench.data import title
+from normbench.experiments import MAIN, PLAIN, RESULTS, STRONG_L1, WITH_L1, finished
+from normbench.runs import Arms
+from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
+
+CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "undecided"
+D_SPREAD = 77.60 - 76.45  # points between study D's GN and LN
+WINNERS = {"A": "BN + L1", "E": "BN + L1", "B": "GN"}  # the best test accuracy that each study publishes
 
 
-def claims(results: Path = RESULTS) -> list[Claim]:
-    """Each published claim with its verdict, from the finished runs in `results`.
+@dataclass(frozen=True)
+class Claim:
+    """A published claim and its verdict.
 
-    Raises FileNotFoundError where runs are missing.
+    `interval` is of what `measured` names, in `unit`, and is the one that decides; `trained` says on which trainings
+    it rests; `needs` is about how many seeds an arm would decide what is undecided, where that can be told.
     """
-    long, short, cifar10, varied, by_size = (
-        arms(finished(name, results))
-        for name in ("accuracy", "head_to_head", "cifar10_short", "regularization", "batch_size")
-    )
-    return [
-        _best(long),
-        _order(long),
-        _consistent(short),
-        effects.training_loss(long),
-        _one_seed(long),
-        _best_epoch(long),
-        _confounded(short),
-        _d_spread(cifar10),
-        _instance_norm(short),
-        effects.l1_effect(short),
-        effects.usual_l1(short),
-        effects.strong_l1(varied),
-        effects.small_batches(by_size),
-    ]
+
+    study: str
+    says: str
+    verdict: str
+    measured: str
+    interval: Interval
+    trained: str
+    unit: str = "points"
+    needs: int | None = None
 
 
-def _best(long: Arms) -> Claim:
-    bn, *others = MAIN
-    rival = max(others, key=lambda config: np.mean(last(long[config])))
+def claims(results: Path = RESULTS) -> dict[str, Claim]:
+    """The claims by a short name, decided by the finished trainings in `results`.
+
+    Raises FileNotFoundError where trainings are missing.
+    """
+    mnist = finished("head_to_head", results)
+    return {
+        "best": best(mnist),
+        "order": order(mnist),
+        "consistent": consistent(mnist),
+        "training loss": training_loss(mnist),
+        "one seed": one_seed(mnist),
+        "best epoch": best_epoch(mnist),
+        "normalization": normalization_matters(mnist),
+        "instance norm": instance_norm(mnist),
+        "L1 gain": l1_gain(mnist),
+        "L1 cost": l1_cost(mnist),
+        "strong L1": strong_l1(finished("strong_l1", results)),
+        "spread": spread(finished("cifar10", results)),
+        "small batches": small_batches(finished("batch_size", results)),
+    }
+
+
+def verdict(confirmed: bool, refuted: bool) -> str:
+    """What speaks against a claim weighs more than what speaks for it."""
+    if refuted:
+        return REFUTED
+    return CONFIRMED if confirmed else UNDECIDED
+
+
+def trained(arms: Arms) -> str:
+    """What the arms were trained on, and how many seeds each has."""
+    arm = next(iter(arms.values()))
+    images = f"{arm.config.images:,} images of " if arm.config.images else ""
+    return f"{images}{title(arm.runs[0].dataset)}, {arm.config.epochs} epochs, {len(arm.runs)} seeds an arm"
+
+
+def _above(arms: Arms, pairs: Sequence[tuple[Config, Config]], study: str, says: str) -> Claim:
+    """That the first arm of each pair is above the second: refuted where one is below it, or the same."""
+    intervals = gaps(arms, pairs)
+    against = [pair for pair in pairs if intervals[pair].high < 0 or same(intervals[pair])]
+    deciding = min(against or pairs, key=lambda pair: intervals[pair].low)
+    decided = verdict(all(interval.low > 0 for interval in intervals.values()), bool(against))
+    needs = seeds_to_decide(arms, *deciding) if decided == UNDECIDED else None
+    return Claim(study, says, decided, _names(*deciding), intervals[deciding], trained(arms), needs=needs)
+
+
+def _names(a: Config, b: Config) -> str:
+    return f"{a.label} − {b.label}"
+
+
+def best(mnist: Arms) -> Claim:
+    first, *others = MAIN
+    return _above(mnist, [(first, other) for other in others], "A, E", "BN + L1 is best")
+
+
+def order(mnist: Arms) -> Claim:
+    """Study C's models also differ in their penalties; these arms do not."""
+    bn, gn, ln = (PLAIN[nm] for nm in ("BN", "GN", "LN"))
+    return _above(mnist, [(gn, bn), (bn, ln)], "C", "GN is best, then BN, then LN")
+
+
+def instance_norm(mnist: Arms) -> Claim:
+    pairs = [(PLAIN[nm], PLAIN["IN"]) for nm in ("BN", "GN", "LN")]
+    return _above(mnist, pairs, "C", "instance norm underperforms")
+
+
+def consistent(mnist: Arms) -> Claim:
+    """By F tests of two variances, which hold together."""
+    bn, *others = (mnist[PLAIN[nm]] for nm in ("BN", "GN", "LN"))
+    confidence = 1 - ALPHA / len(others)
+    ratios = {other: deviation_ratio(bn.last(), other.last(), confidence) for other in others}
+    against = [other for other in others if ratios[other].low > 1]
+    rival = max(against or others, key=lambda other: ratios[other].high)
+    decided = verdict(all(ratio.high < 1 for ratio in ratios.values()), bool(against))
+    needs = _seeds_for_ratio(ratios[rival].estimate) if decided == UNDECIDED else None
+    measured = f"deviation over the seeds, BN / {rival.label}"
+    says = "BN is the most consistent"
+    return Claim("B", says, decided, measured, ratios[rival], trained(mnist), unit="ratio", needs=needs)
+
+
+def _seeds_for_ratio(ratio: float) -> int | None:
+    """Seeds an arm that tell a ratio of deviations from 1 with 80 % power: ln s has a variance of 1 / 2(n − 1)."""
+    distance = abs(math.log(ratio))
+    if distance < 0.01:
+        return None
+    return math.ceil(1 + ((norm.ppf(1 - ALPHA / 2) + norm.ppf(0.8)) / distance) ** 2)
+
+
+def training_loss(mnist: Arms) -> Claim:
+    """Refuted where its data term is above the others' by less than the penalty that the study plots with it."""
+    bn, *others = (mnist[config] for config in MAIN)
+    excess = difference(bn.last("train_loss"), np.mean([arm.last("train_loss") for arm in others], axis=0), paired=True)
+    penalty = float(bn.last("penalty").mean())
     return Claim(
-        "A, E",
-        "BN + L1 is best",
-        compared(long, [(bn, other) for other in others]),
-        f"BN + L1 − {rival.label}, the best of the others: {points(mean_difference(long, bn, rival))}",
-        interval(over_images(long, bn, rival)),
-        trained(long, MAIN),
+        "A",
+        "the training loss of BN + L1 is quite high",
+        verdict(excess.low > penalty, excess.high < penalty),
+        f"its data term − the others' (its penalty: {penalty:.4f})",
+        excess,
+        trained(mnist),
+        unit="nats",
     )
 
 
-def _order(long: Arms) -> Claim:
-    bn, gn, ln = MAIN
-    share = orders({config.label: last(long[config]) for config in MAIN})[gn.label, bn.label, ln.label]
-    return Claim(
-        "C",
-        "GN is best, then BN, then LN",
-        compared(long, [(gn, bn), (bn, ln)]),
-        f"GN − BN + L1: {points(mean_difference(long, gn, bn))}; one seed of each gives this order in {percent(share)} "
-        f"of all combinations, and chance in {percent(1 / 6)}",
-        interval(over_images(long, gn, bn)),
-        trained(long, MAIN),
-    )
-
-
-def _consistent(short: Arms) -> Claim:
-    """By the F-test of two variances."""
-    bn, *others = (SHORT[nm] for nm in ("BN", "GN", "LN"))
-    ratios = {config: deviation_ratio(last(short[bn]), last(short[config])) for config in others}
-    rival = min(others, key=lambda config: np.std(last(short[config])))
-    adjusted = dict(zip(ratios, holm([ratio.p for ratio in ratios.values()])))
-    significant = [ratio.estimate for config, ratio in ratios.items() if adjusted[config] < ALPHA]
-    return Claim(
-        "B",
-        "BN is the most consistent",
-        verdict(len(significant) == 2 and max(significant) < 1, any(ratio > 1 for ratio in significant)),
-        f"standard deviation over the seeds, BN / {rival.label}: {ratios[rival].estimate:.2f}",
-        f"{ratios[rival].low:.2f} to {ratios[rival].high:.2f}",
-        trained(short, (bn, *others)),
-    )
-
-
-def _one_seed(long: Arms) -> Claim:
-    found = {config.label: last(long[config]) for config in MAIN}
-    shares = winners(found)
-    best = max(shares, key=shares.get)
-    often = resampled(lambda *values: winners(dict(zip(found, values)))[best], list(found.values()))
+def one_seed(mnist: Arms) -> Claim:
+    """The share of the most frequent winner over all combinations of one run an arm, resampled over the seeds."""
+    values = {config.label: mnist[config].last() for config in MAIN}
+    shares = winners(values)
+    label = max(shares, key=shares.__getitem__)
+    share = resampled(lambda *samples: 100 * winners(dict(zip(values, samples)))[label], list(values.values()))
     return Claim(
         "A to E",
         "one training of each shows which is best",
-        verdict(often.low > 0.95, often.high < 0.95),
-        f"{best}, the most frequent winner, wins in {percent(often.estimate)} of all combinations of one training "
-        f"each; chance makes {percent(1 / 3)}",
-        f"{100 * often.low:.0f} to {percent(often.high)}",
-        trained(long, MAIN),
+        verdict(share.low > 95, share.high < 95),
+        f"how often {label}, the most frequent winner, wins (chance: {100 / len(values):.0f} %)",
+        share,
+        trained(mnist),
+        unit="%",
     )
 
 
-def _best_epoch(long: Arms) -> Claim:
-    runs = [run for of_arm in long.values() for run in of_arm]
-    gain = summary([best - end for best, end in zip(best_epochs(runs), last(runs))])
+def best_epoch(mnist: Arms) -> Claim:
+    gains = np.concatenate([mnist[config].best() - mnist[config].last() for config in MAIN])
     return Claim(
         "A to E",
-        f"the best epoch's test accuracy is the model's (within {MARGIN:g} points)",
-        verdict(gain.high < MARGIN, gain.low > MARGIN),
-        f"best − last epoch: {points(gain.mean)}",
-        interval(gain),
-        trained(long, MAIN),
+        "the best epoch's test accuracy is the model's",
+        verdict(summary(gains).high < MARGIN, summary(gains).low > MARGIN),
+        "best epoch − last epoch",
+        _interval(summary(gains)),
+        trained(mnist),
     )
 
 
-def _confounded(short: Arms) -> Claim:
-    """Confirmed if some two normalizations differ at equal penalty and L1 changes nothing; refuted if reversed."""
-    plain = [SHORT[nm] for nm in ("BN", "GN", "LN", "IN")]
-    by_norm = pairwise(short, [(a, b) for i, a in enumerate(plain) for b in plain[:i]])
-    by_l1 = pairwise(short, effects.L1_PAIRS)
-    (a, b), widest = max(by_norm.items(), key=lambda item: abs(item[1].estimate))
-    a, b = (a, b) if widest.estimate > 0 else (b, a)
-    differ, matters = (any(each.p < ALPHA for each in pairs.values()) for pairs in (by_norm, by_l1))
+def normalization_matters(mnist: Arms) -> Claim:
+    """At equal penalty: confirmed where any two differ, refuted where all are the same."""
+    pairs = list(combinations([PLAIN[nm] for nm in ("BN", "GN", "LN", "IN")], 2))
+    ordered = [(a, b) if mnist[a].accuracy.mean >= mnist[b].accuracy.mean else (b, a) for a, b in pairs]
+    intervals = gaps(mnist, ordered)
+    widest = max(intervals, key=lambda pair: intervals[pair].low)
+    decided = verdict(intervals[widest].low > 0, all(map(same, intervals.values())))
+    if decided != CONFIRMED:
+        widest = max(intervals, key=lambda pair: intervals[pair].high)
+    needs = seeds_to_decide(mnist, *widest) if decided == UNDECIDED else None
+    says = "the normalizations differ in accuracy"
+    return Claim("A to E", says, decided, _names(*widest), intervals[widest], trained(mnist), needs=needs)
+
+
+def l1_gain(mnist: Arms) -> Claim:
+    """Confirmed where no normalization gains as much as the margin, refuted where one gains."""
+    pairs = [(with_l1, PLAIN[nm]) for nm, with_l1 in WITH_L1.items()]
+    intervals = gaps(mnist, pairs)
+    gaining = [pair for pair in pairs if intervals[pair].low > 0]
+    largest = max(gaining or pairs, key=lambda pair: intervals[pair].high)
+    decided = verdict(all(interval.high < MARGIN for interval in intervals.values()), bool(gaining))
+    needs = seeds_to_decide(mnist, *largest) if decided == UNDECIDED else None
+    says = "L1 is not effective in a CNN"
+    return Claim("E", says, decided, _names(*largest), intervals[largest], trained(mnist), needs=needs)
+
+
+def l1_cost(mnist: Arms) -> Claim:
+    pair = WITH_L1["BN"], PLAIN["BN"]
+    cost = gap(mnist, *pair)
+    decided = verdict(cost.low > -MARGIN, cost.high < 0 and cost.low <= -MARGIN)
+    needs = seeds_to_decide(mnist, *pair) if decided == UNDECIDED else None
+    says = "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
+    return Claim("B", says, decided, _names(*pair), cost, trained(mnist), needs=needs)
+
+
+def strong_l1(arms: Arms) -> Claim:
+    without, strong = (arms[config] for config in STRONG_L1)
+    loss = difference(strong.last("train_accuracy"), without.last("train_accuracy"))
     return Claim(
-        "C",
-        "its arms, which differ in their penalties too, differ by their normalization",
-        verdict(differ and all(closer(short, list(by_l1))), matters and all(closer(short, list(by_norm)))),
-        f"without L1, {a.label} − {b.label}: {points(abs(widest.estimate))}; L1 alone changes an arm by up to "
-        f"{points(max((each.estimate for each in by_l1.values()), key=abs))}",
-        interval(over_images(short, a, b)),
-        trained(short, plain),
+        "B",
+        "λ = 1e-3 caps the training accuracy",
+        verdict(loss.high < 0, loss.low > 0),
+        "training accuracy with λ = 1e-3 − without",
+        loss,
+        trained(arms),
     )
 
 
-def _d_spread(cifar10: Arms) -> Claim:
-    """Three branches that all build batch norm, held against a real GN and LN, and against three seeds of one BN."""
-    bn, gn, ln, _ = COLOUR_SHORT
-    apart = difference(last(cifar10[gn]), last(cifar10[ln]))
-    deviation, chance = summary(last(cifar10[bn])).deviation, chance_of_range(last(cifar10[bn]), 3, D_SPREAD)
+def spread(cifar10: Arms) -> Claim:
+    """D's code builds batch norm in all three of its models."""
+    gn, ln = (next(config for config in cifar10 if config.nm == nm) for nm in ("GN", "LN"))
+    apart = gap(cifar10, gn, ln)
     return Claim(
         "D",
-        f"on CIFAR-10, GN is {D_SPREAD:.2f} points above LN (though D's code builds BN in all three)",
+        f"on CIFAR-10, GN is {D_SPREAD:.2f} points above LN",
         verdict(apart.low > 0 and apart.high >= D_SPREAD, apart.high < D_SPREAD),
-        f"GN − LN: {points(apart.estimate)}. Three seeds of our BN (deviation {deviation:.2f}) lie so far apart with "
-        f"a probability of {percent(chance, 1)}",
-        interval(over_images(cifar10, gn, ln)),
-        trained(cifar10, [bn, gn, ln]),
+        _names(gn, ln),
+        apart,
+        trained(cifar10),
+        needs=seeds_to_decide(cifar10, gn, ln) if apart.low <= 0 and apart.high >= D_SPREAD else None,
     )
 
 
-def _instance_norm(short: Arms) -> Claim:
-    others = [SHORT[nm] for nm in ("BN", "GN", "LN")]
-    rival = min(others, key=lambda config: np.mean(last(short[config])))
+def small_batches(by_size: Arms) -> Claim:
+    """Of each seed, how much BN's error grows from 32 images a batch to 2, less what GN's does."""
+    accuracy = {(config.nm, config.batch_size): arm.last() for config, arm in by_size.items()}
+    growth = {nm: accuracy[nm, 32] - accuracy[nm, 2] for nm in ("BN", "GN")}
+    more = summary(growth["BN"] - growth["GN"])
     return Claim(
-        "C",
-        "instance norm underperforms",
-        compared(short, [(other, SHORT["IN"]) for other in others]),
-        f"IN − {rival.label}, the lowest of the others: {points(mean_difference(short, SHORT['IN'], rival))}",
-        interval(over_images(short, SHORT["IN"], rival)),
-        trained(short, [SHORT["IN"], *others]),
+        "Wu & He",
+        "from 32 images a batch to 2, BN loses more than GN",
+        verdict(more.low > 0, more.high < 0),
+        "growth of BN's error − growth of GN's",
+        _interval(more),
+        trained(by_size),
     )
+
+
+def _interval(sample: Summary) -> Interval:
+    return Interval(sample.mean, sample.low, sample.high)

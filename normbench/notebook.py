@@ -1,20 +1,27 @@
-"""Running the notebook without a browser: its settings from the environment, its progress on the terminal.
+"""The notebook run without a browser: settings from the environment, progress on the terminal.
 
-    python -m normbench.notebook S5_Normalization.ipynb runs/S5_Normalization.ipynb
+    python -m normbench.notebook S5_Normalization.ipynb
 
-executes the first file in its own folder, shows what it prints as it prints it, writes the second, and
-ends with the output of the cell tagged `results`.
+executes the notebook in its own folder, shows what it prints as it prints it, and ends with the output of the cell
+tagged `results`. What it makes, itself with its outputs among it, is put into OUTPUT_DIR once all of it is there.
 """
 
+import json
+import logging
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import nbformat
 from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import ExecutePreprocessor
 from traitlets.config import Config
+
+SETTINGS = ("EPOCHS", "DATASET", "DATA_DIR", "SEED", "DEVICE")
+UNFINISHED = "unfinished"  # the folder in OUTPUT_DIR where a run stays until it is whole
 
 
 def setting(name: str, default: str | int) -> str | int:
@@ -50,7 +57,11 @@ def output_folder(name: str) -> Path:
 class _EchoingPreprocessor(ExecutePreprocessor):
     """nbconvert's executor, which also writes the cells' streams and progress lines to the terminal."""
 
+    kernel_log: IO | None = None  # what the kernel itself says, such as when it is stopped
     _in_line = False
+
+    def setup_kernel(self, **kwargs):
+        return super().setup_kernel(stderr=self.kernel_log, **kwargs)
 
     def process_message(self, msg, cell, cell_index):
         kind, content = msg["msg_type"], msg["content"]
@@ -70,19 +81,58 @@ class _EchoingPreprocessor(ExecutePreprocessor):
 def execute(source: Path, target: Path) -> nbformat.NotebookNode:
     """Run the notebook `source` in its folder and write it, with its outputs, to `target`.
 
-    Where a cell fails, what was run so far is written too, and the error is raised again.
+    Where a cell fails, what was run so far is written too, without the outputs of any earlier run, and the error is
+    raised again.
     """
     notebook = nbformat.read(source, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     config = Config()
     if os.name == "posix":  # the kernel warns of TCP, which nobody else on the machine should listen to
         config.KernelManager.transport = "ipc"
     executor = _EchoingPreprocessor(config=config, timeout=None, record_timing=False, coalesce_streams=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        executor.preprocess(notebook, {"metadata": {"path": str(source.resolve().parent)}})
-    finally:
-        nbformat.write(notebook, target)
+    with tempfile.TemporaryFile("w+") as executor.kernel_log:
+        try:
+            executor.preprocess(notebook, {"metadata": {"path": str(source.resolve().parent)}})
+        except RuntimeError as error:  # the kernel did not start, or died
+            executor.kernel_log.seek(0)
+            raise RuntimeError(f"{executor.kernel_log.read()}{error}: is there enough memory?") from None
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell of what was not waited for
+            raise
+        finally:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebook, target)
     return notebook
+
+
+def _unfinished_run(output: Path) -> Path:
+    """The folder of an unfinished run with the present settings, to go on with; or an empty one to begin anew."""
+    folder, settings = output / UNFINISHED, {name: os.environ.get(name, "") for name in SETTINGS}
+    record = folder / "settings.json"
+    if record.exists():
+        stopped = json.loads(record.read_text())
+        changed = [name for name in SETTINGS if stopped[name] != settings[name]]
+        if not changed:
+            print("Going on with the run that was stopped.", file=sys.stderr)
+            return folder
+        print(f"The run that was stopped had another {' and '.join(changed)}: beginning anew.", file=sys.stderr)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(settings))
+    return folder
+
+
+def _finish(folder: Path, output: Path) -> None:
+    """Move the files of a whole run to where they are looked for; others there stay."""
+    (folder / "settings.json").unlink()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            place = output / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+    shutil.rmtree(folder)
 
 
 def _results(notebook: nbformat.NotebookNode) -> str:
@@ -95,18 +145,34 @@ def _results(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(filter(None, outputs))
 
 
-def main(source: str, target: str) -> int:
+def main(arguments: list[str]) -> int:
+    """Run the notebook that `arguments` name; returns the exit status, and says what is wrong in one line."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_file():
+        print(
+            "usage: python -m normbench.notebook NOTEBOOK.ipynb, with its settings in the environment", file=sys.stderr
+        )
+        return 2
+    source, output = Path(arguments[0]), Path(setting("OUTPUT_DIR", "runs"))
     try:
-        notebook = execute(Path(source), Path(target))
-    except CellExecutionError as error:
-        print(f"\n{error.ename}: {error.evalue}\nThe notebook up to there: {target}", file=sys.stderr)
+        output_folder(str(output))
+        folder = _unfinished_run(output.resolve())
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    os.environ["OUTPUT_DIR"] = str(folder)
+    try:
+        notebook = execute(source, folder / source.name)
+    except (CellExecutionError, RuntimeError) as error:
+        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else error
+        print(f"\n{what}\nThe notebook up to there: {folder / source.name}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nStopped. The notebook up to there: {target}", file=sys.stderr)
+        print(f"\nStopped. Finished epochs are kept in {folder}; the same call goes on from there.", file=sys.stderr)
         return 130
-    print(f"\n{_results(notebook)}\n\nThe executed notebook: {target}")
+    _finish(folder, output)
+    print(f"\n{_results(notebook)}\n\nThe executed notebook: {output / source.name}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,134 +1,401 @@
-"""Finished runs become tables and sentences: what the notebook and the README say of them."""
+"""Finished trainings become pages: README, docs and the notebook's readings are templates, written by hand.
 
+Numbers in a template are expressions over `results/`. A conclusion stands in a block with the condition that makes it
+true, so that a result which breaks it stops the page from being made:
+
+    {% call holds(gap("cifar10", "BN", "LN").low > 0) %}BN is ahead of LN.{% endcall %}
+"""
+
+import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache, cached_property
+from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from matplotlib.figure import Figure
 
 from model import NORMALIZATIONS, Net
-from normbench.stats import mcnemar
+from normbench import by_hand, compare, experiments, figures, pictures, runs, stats
+from normbench.claims import WINNERS, claims
+from normbench.data import Dataset, load, title
+from normbench.experiments import EXPERIMENTS, RESULTS, finished
+from normbench.runs import Arm, Arms
 from normbench.train import Run
 
+PROJECT = RESULTS.parent
+IMAGES = PROJECT / "images"
+TEMPLATES = Path(__file__).parent / "templates"
+PAGES = ("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md")
 
-def table(runs: Sequence[Run]) -> str:
-    """A Markdown table, a row a run: what the last epoch gave, and beside it the best epoch."""
-    head = (
-        "| model | test accuracy | test errors | test loss | best epoch¹ | train accuracy² | parameters | seconds |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|"
+
+class BrokenConclusion(ValueError):
+    """A sentence of a template that the results no longer bear out."""
+
+
+# Pages
+
+
+def page(name: str, results: Path = RESULTS) -> str:
+    """The text of the template `name`, such as "README.md", with its numbers from the folder `results`.
+
+    Raises BrokenConclusion with every conclusion that does not hold, FileNotFoundError where trainings are missing.
+    """
+    numbers = Numbers(results)
+    text = _environment(numbers).get_template(name).render()
+    if numbers.broken:
+        raise BrokenConclusion(
+            "these conclusions no longer hold; think again and write them anew:\n" + "\n".join(numbers.broken)
+        )
+    return text
+
+
+def reading(name: str, results: Path = RESULTS) -> str:
+    """What an experiment shows, in a few sentences of Markdown: `page` of the template readings/NAME.md."""
+    return page(f"readings/{name}.md", results).strip()
+
+
+def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
+    """Renew README, docs and their figures from results/; yields each file as it is written.
+
+    Nothing is written unless every page can be made. Pictures of images that cannot be had stay as they are.
+    """
+    texts = {PROJECT / name: page(name) for name in PAGES}
+    for path, text in texts.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        yield path
+    for name, figure in _figures(data_dir):
+        path = IMAGES / f"{name}.png"
+        figures.save(figure, path)
+        yield path
+
+
+def _figures(data_dir: str | os.PathLike | None) -> Iterator[tuple[str, Figure]]:
+    yield "by_hand", pictures.plot_all_by_hand()
+    for name in ("answer", *(name for experiment in EXPERIMENTS.values() for name in experiment.figures)):
+        yield name, draw(name)
+    for data_name, prefix, arms in (
+        ("cifar10", "cifar10", finished("cifar10").values()),
+        ("mnist", "study_c", Numbers().study_c()),
+    ):
+        with suppress(FileNotFoundError):  # its pictures stay as they are
+            yield from _pictures(prefix, arms, load(data_name, data_dir))
+
+
+def _pictures(prefix: str, arms: Iterable[Arm], data: Dataset) -> Iterator[tuple[str, Figure]]:
+    """Training images, and what the first run of each arm gets wrong, if it was tested on the same images."""
+    if prefix == data.name:
+        yield f"{prefix}_samples", pictures.plot_samples(data)
+    for arm in arms:
+        if arm.runs[0].test_set == data.test_set:
+            yield f"{prefix}_misclassified_{arm.config.nm.lower()}", pictures.plot_misclassified(arm.runs[0], data)
+
+
+def draw(name: str, results: Path = RESULTS) -> Figure:
+    """The figure called `name` of finished trainings in the folder `results`.
+
+    Raises FileNotFoundError where trainings are missing, KeyError for an unknown name.
+    """
+    if name == "answer":
+        mnist, cifar10 = finished("head_to_head", results), finished("cifar10", results)
+        plain = {config: arm for config, arm in mnist.items() if not config.l1}
+        return figures.plot_answer({"MNIST, 20 epochs": plain, "CIFAR-10, 20 epochs": cifar10})
+    experiment = next(key for key, experiment in EXPERIMENTS.items() if name in experiment.figures)
+    return EXPERIMENTS[experiment].figures[name](finished(experiment, results))
+
+
+# What templates can name
+
+
+class Numbers:
+    """The finished trainings of a folder, as templates ask for them.
+
+    `judged` gathers every conclusion's template and whether it holds, `broken` the sentences of those that do not.
+    """
+
+    def __init__(self, results: Path = RESULTS):
+        self.results, self.judged, self.broken = results, [], []
+        self.experiment = cache(lambda name: finished(name, results))
+
+    @pass_context
+    def holds(self, context, condition: bool, caller) -> str:
+        """The sentence between `call` and `endcall`, which is true where the condition is."""
+        sentence = caller()
+        self.judged.append((context.name, bool(condition)))
+        if not condition:
+            self.broken.append(f"{context.name}: {' '.join(sentence.split())}")
+        return sentence
+
+    def arms(self, name: str, *labels: str) -> list[Arm]:
+        """The arms of an experiment, in its order; with labels, those alone and in theirs."""
+        by_label = {arm.label: arm for arm in self.experiment(name).values()}
+        return [by_label[label] for label in labels] if labels else list(self.experiment(name).values())
+
+    def arm(self, name: str, label: str) -> Arm:
+        return self.arms(name, label)[0]
+
+    def where(self, name: str, **values) -> list[Arm]:
+        """The arms whose config has all these values."""
+        arms = self.experiment(name).values()
+        return [arm for arm in arms if all(getattr(arm.config, key) == value for key, value in values.items())]
+
+    def gap(self, name: str, a: str, b: str, family: int = 1) -> stats.Difference:
+        """`compare.gap` of two arms, by their labels."""
+        first, second = self.arms(name, a, b)
+        return compare.gap(self.experiment(name), first.config, second.config, family)
+
+    def widest(self, name: str, *labels: str) -> tuple[str, str, stats.Difference]:
+        """The two arms whose means are furthest apart, the higher first, and their gap in the family of all pairs."""
+        arms = sorted(self.arms(name, *labels), key=lambda arm: -arm.accuracy.mean)
+        pairs = math.comb(len(arms), 2)
+        return arms[0].label, arms[-1].label, self.gap(name, arms[0].label, arms[-1].label, pairs)
+
+    def all_same(self, name: str, *labels: str, margin: float = compare.MARGIN) -> bool:
+        """Whether all pairs of arms are shown to be closer than `margin`, together."""
+        pairs = list(combinations([arm.label for arm in self.arms(name, *labels)], 2))
+        return all(compare.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
+
+    def differing(self, name: str, *labels: str) -> list[tuple[str, str, stats.Difference]]:
+        """The pairs of arms that differ, in one family of all pairs: higher arm, lower arm, gap."""
+        arms = sorted(self.arms(name, *labels), key=lambda arm: -arm.accuracy.mean)
+        pairs = list(combinations([arm.label for arm in arms], 2))
+        gaps = [(a, b, self.gap(name, a, b, len(pairs))) for a, b in pairs]
+        return [(a, b, gap) for a, b, gap in gaps if gap.low > 0]
+
+    def gaps(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[stats.Difference]:
+        """The gap of each pair of arms, in one family."""
+        return [self.gap(name, a, b, len(pairs)) for a, b in pairs]
+
+    def winners(self, name: str, *labels: str) -> dict[str, float]:
+        """How often each arm is best if one takes one run of each: a share of 1."""
+        return stats.winners({arm.label: arm.last() for arm in self.arms(name, *labels)})
+
+    def by_label(self, name: str) -> dict[str, list[Arm]]:
+        """The arms of an experiment whose arms differ in more than their labels say, such as the learning rate."""
+        labels: dict[str, list[Arm]] = {}
+        for arm in self.arms(name):
+            labels.setdefault(arm.label, []).append(arm)
+        return labels
+
+    def shortfalls(self, name: str, lr: float) -> list[tuple[float, str]]:
+        """`experiments.shortfall` of each arm with its label, the largest first."""
+        arms = self.by_label(name)
+        return sorted(((experiments.shortfall(arms[label], lr), label) for label in arms), reverse=True)
+
+    def study_c(self) -> list[Arm]:
+        return [self.experiment("penalties")[config] for config in experiments.STUDY_C]
+
+    def seeds(self, name: str) -> str:
+        """How many seeds an arm has, and of how many planned where some are missing."""
+        have, planned = len(self.arms(name)[0].runs), len(EXPERIMENTS[name].seeds)
+        return f"{have}" if have == planned else f"{have} of {planned} planned"
+
+    def lines(self, name: str) -> list[dict]:
+        """The lines of results/NAME.jsonl."""
+        return [json.loads(line) for line in (self.results / f"{name}.jsonl").read_text().splitlines()]
+
+    def tries(self, dataset: str) -> dict[tuple, list[dict]]:
+        """The lines of results/search.jsonl of a data set, those of one network and recipe together."""
+        tries: dict[tuple, list[dict]] = {}
+        for line in self.lines("search"):
+            if line["dataset"] == dataset:
+                tries.setdefault((line["layers"], line["change"], line["parameters"]), []).append(line)
+        return tries
+
+    @cached_property
+    def claims(self):
+        return claims(self.results)
+
+    @cached_property
+    def published(self) -> list[Run]:
+        """The notebook's own three runs."""
+        return runs.read(self.results / "notebook.jsonl")
+
+
+def _environment(numbers: Numbers) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    rows = [_row(run) for run in runs]
-    notes = (
-        "Scores are those of the last epoch. "
-        "¹ The best test accuracy of all epochs: selected on the test set, and therefore flattering. "
-        "² During the last epoch, on augmented images."
-    )
-    return "\n".join([head, *rows]) + f"\n\n{notes}"
+    environment.filters |= {"fixed": fixed, "signed": signed, "interval": interval, "percent": percent, "title": title}
+    environment.globals |= {
+        name: getattr(numbers, name)
+        for name in (
+            *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries"),
+            *("gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
+        )
+    }
+    environment.globals |= {
+        "numbers": numbers,
+        "conditions": conditions,
+        "in_unit": in_unit,
+        "count": count,
+        "duration": duration,
+        "Net": Net,
+        "results_table": results_table,
+        "findings": findings,
+        "by_hand": by_hand,
+        "stats": stats,
+        "EXPERIMENTS": EXPERIMENTS,
+        "NORMALIZATIONS": NORMALIZATIONS,
+        "MARGIN": compare.MARGIN,
+        "WINNERS": WINNERS,
+        "DIVERGED": experiments.DIVERGED,
+        "diverged": experiments.diverged,
+        "learned": lambda arms: [arm for arm in arms if not experiments.diverged([arm])],
+        "typical_difference": compare.typical_difference,
+        "highest": lambda arms, metric: max(arm.last(metric).max() for arm in arms),
+        "runs_of": lambda arms: sum(len(arm.runs) for arm in arms),
+        "max": max,
+        "min": min,
+        "len": len,
+        "zip": zip,
+        "abs": abs,
+        "round": round,
+        "mean": lambda values: float(np.mean(list(values))),
+    }
+    return environment
 
 
-def _row(run: Run) -> str:
-    last, best = run.history[-1], max(run.history, key=lambda row: row["test_accuracy"])
-    cells = [
-        run.config.label,
-        f"**{last['test_accuracy']:.2f} %**",
-        f"{run.errors} of {len(run.correct):,}",
-        f"{last['test_loss']:.4f}",
-        f"{best['test_accuracy']:.2f} % (epoch {best['epoch']})",
-        f"{last['train_accuracy']:.2f} %",
-        f"{run.parameters:,}",
-        f"{run.seconds:.0f}",
-    ]
-    no_break = (cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells)
-    return "| " + " | ".join(no_break) + " |"
+def fixed(value: float, digits: int = 2) -> str:
+    """`value` with so many decimals, and a true minus sign."""
+    return f"{value:z,.{digits}f}".replace("-", "−")
 
 
-def conditions(runs: Sequence[Run]) -> str:
-    """What the numbers were measured with, in one sentence."""
-    config, seconds = runs[0].config, sum(run.seconds for run in runs)
-    epoch = seconds / sum(run.config.epochs for run in runs)
+def signed(value: float, digits: int = 2) -> str:
+    """`value` with so many decimals, always with its sign."""
+    return f"{value:+z.{digits}f}".replace("-", "−")
+
+
+def in_unit(value: float, unit: str) -> str:
+    """The value of a claim's interval as text: differences with their sign."""
+    if unit in ("points", "nats"):
+        return signed(value, {"points": 3, "nats": 4}[unit])
+    return f"{value:.0f} %" if unit == "%" else fixed(value)
+
+
+def interval(value: stats.Interval | stats.Summary, digits: int = 2) -> str:
+    """The ends of an interval of differences: "−0.04 to +0.02"."""
+    return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of 1 in %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def conditions(arms: Iterable[Arm]) -> str:
+    """What the arms were measured with, in a line."""
+    arms = list(arms)
+    config, trained = arms[0].config, [run for arm in arms for run in arm.runs]
+    images = f", its first {config.images:,} training images" if config.images else ""
+    sizes = sorted({arm.config.batch_size for arm in arms})
+    batch = f"batch {sizes[0]}" if len(sizes) == 1 else f"batches of {sizes[0]} to {sizes[-1]}"
+    seeds = sorted({run.config.seed for run in trained})
+    devices = " and ".join(dict.fromkeys(run.device for run in trained))
+    pace = np.median([run.seconds / run.config.epochs for run in trained])
     return (
-        f"Data set {runs[0].dataset}, {config.epochs} epochs, batch {config.batch_size}, one run each "
-        f"(seed {config.seed}), on {runs[0].device}: {epoch:.1f} s an epoch, {_duration(seconds)} in all."
+        f"{title(trained[0].dataset)}{images}, {config.epochs} epochs, {batch}, last epoch, "
+        f"seeds {seeds[0]} to {seeds[-1]}; {devices}; {pace:.1f} s an epoch."
     )
+
+
+def arms_table(arms: Arms) -> str:
+    """A Markdown table, a row an arm: last-epoch test accuracy over the seeds, the interval by Student's t."""
+    return _tables().accuracy_table(list(arms.values())).strip()
+
+
+def results_table(trained: Sequence[Run]) -> str:
+    """A Markdown table, a row a run: what the last epoch gave, and beside it the best epoch; and the conditions."""
+    return _tables().results_table(trained).strip()
+
+
+def parameters_table() -> str:
+    """A Markdown table: what each normalization adds to the network, counted from the network itself."""
+    return _tables().parameters_table().strip()
+
+
+def _tables():
+    """The macros of the template tables.md."""
+    return _environment(Numbers()).get_template("tables.md").module
+
+
+# The notebook's own trainings: nobody has seen them yet, so that their sentences are put together here
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
 
 
 def result_line(run: Run) -> str:
     """One run in one sentence."""
     return (
-        f"{run.config.label} on {run.dataset}: {run.history[-1]['test_accuracy']:.2f} % of {len(run.correct):,} test "
-        f"images right after {run.config.epochs} epochs (seed {run.config.seed}), {run.errors:,} wrong; "
-        f"{run.parameters:,} parameters, {_duration(run.seconds)} on {run.device}"
+        f"{run.config.label} on {title(run.dataset)}: {run.last['test_accuracy']:.2f} % of {len(run.correct):,} test "
+        f"images right after {count(run.config.epochs, 'epoch')} (seed {run.config.seed}), {run.errors:,} wrong; "
+        f"{run.parameters:,} parameters, {duration(run.seconds)} on {run.device}"
     )
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+def findings(trained: Sequence[Run]) -> str:
+    """What the runs show, as a Markdown list."""
+    sentences = [_ranking(trained), _gaps(trained), _shared_errors(trained)]
+    if any(run.config.l1 for run in trained):
+        sentences.insert(1, _penalty(trained))
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def findings(runs: Sequence[Run]) -> str:
-    """What the runs show, as Markdown; every number is computed from them."""
-    parts = (_ranking(runs), _penalty(runs), _gap(runs), _shared_errors(runs))
-    return "\n".join(f"- {part}" for part in parts if part)
-
-
-def _ranking(runs: Sequence[Run]) -> str:
-    ranked = sorted(runs, key=lambda run: run.errors)
-    first, last, n = ranked[0], ranked[-1], len(runs[0].correct)
-    order = ", ".join(f"{run.config.label} {run.history[-1]['test_accuracy']:.2f} %" for run in ranked)
-    gap = 100 * (last.errors - first.errors) / n
-    share = sum(run.errors for run in runs) / (n * len(runs))
+def _ranking(trained: Sequence[Run]) -> str:
+    ranked = sorted(trained, key=lambda run: run.errors)
+    first, last, n = ranked[0], ranked[-1], len(ranked[0].correct)
+    scores = ", ".join(f"{run.config.label} {run.last['test_accuracy']:.2f} %" for run in ranked)
+    share = sum(run.errors for run in trained) / (n * len(trained))
     noise = 100 * math.sqrt(share * (1 - share) / n)
-    p = mcnemar(first.correct.numpy(), last.correct.numpy())
+    p = stats.mcnemar(first.correct.numpy(), last.correct.numpy())
+    chance = f"p = {p:.2f}" if p >= 0.01 else "p < 0.01"
     return (
-        f"**Ranking of this run**: {order}. First and last are {last.errors - first.errors} images apart, "
-        f"{gap:.2f} points; the sampling error of one such accuracy is {noise:.2f} points, and McNemar's exact test "
-        f"of these two trained networks gives p = {p:.2f}. "
-        f"One seed each names no winner: another seed may turn the order round."
+        f"**This run's order**: {scores}. First and last are {count(last.errors - first.errors, 'image')} apart, "
+        f"{100 * (last.errors - first.errors) / n:.2f} points. The sampling error of one such accuracy is {noise:.2f} "
+        f"points; McNemar's exact test, which compares these two trained networks and not the two methods, gives "
+        f"{chance}. One seed names no winner: another may turn the order round."
     )
 
 
-def _penalty(runs: Sequence[Run]) -> str:
-    penalized = next((run for run in runs if run.config.l1), None)
-    if penalized is None:
-        return ""
-    last = penalized.history[-1]
-    others = ", ".join(f"{r.config.label} {r.history[-1]['train_loss']:.4f}" for r in runs if r is not penalized)
-    total = last["train_loss"] + last["penalty"]
+def _penalty(trained: Sequence[Run]) -> str:
+    penalized = next(run for run in trained if run.config.l1)
+    loss, penalty = penalized.last["train_loss"], penalized.last["penalty"]
+    others = ", ".join(f"{run.config.label} {run.last['train_loss']:.4f}" for run in trained if not run.config.l1)
     return (
-        f"**Fit and penalty are two things**: in the last epoch the data term of {penalized.config.label} is "
-        f"{last['train_loss']:.4f} (others: {others}); the penalty λ·Σ\\|p\\| is {last['penalty']:.4f}. "
-        f"Plotted as their sum, {total:.4f}, the curve could not be compared with the others."
+        f"**Fit and penalty**: in the last epoch the data term of {penalized.config.label} is {loss:.4f} (the others: "
+        f"{others}), and its penalty λ·Σ\\|p\\| is {penalty:.4f}. A curve of their sum, {loss + penalty:.4f}, could "
+        f"not be compared with the other curves."
     )
 
 
-def _gap(runs: Sequence[Run]) -> str:
+def _gaps(trained: Sequence[Run]) -> str:
     gaps = ", ".join(
-        f"{run.config.label} {run.history[-1]['train_accuracy'] - run.history[-1]['test_accuracy']:+.2f}"
-        for run in runs
+        f"{run.config.label} {signed(run.last['train_accuracy'] - run.last['test_accuracy'])}" for run in trained
     )
     return (
-        f"**Training minus test accuracy**, in points: {gaps}. The training images are distorted and the test "
-        f"images are not, so a number below zero says that the training task is the harder one."
+        f"**Training accuracy − test accuracy**, in points: {gaps}. Training images are distorted and test images are "
+        f"not: where the number is below zero, training is the harder task."
     )
 
 
-def _shared_errors(runs: Sequence[Run]) -> str:
-    wrong = ~torch.stack([run.correct for run in runs])
-    every, some = int(wrong.all(dim=0).sum()), int(wrong.any(dim=0).sum())
-    return f"**Shared mistakes**: {every} test images are wrong in all {len(runs)} models, {some} in at least one."
-
-
-def parameters_table() -> str:
-    """A Markdown table: what each normalization adds to the network, counted from the network itself."""
-    head = "| normalization | its γ and β | its running averages | trainable in the whole network |\n|---|--:|--:|--:|"
-    rows = [_parameters_row(nm) for nm in NORMALIZATIONS]
-    return "\n".join([head, *rows])
-
-
-def _parameters_row(nm: str) -> str:
-    net = Net(nm)
-    layers = [layer for layer in net.features if not isinstance(layer, nn.Conv2d)]
-    trainable = sum(p.numel() for layer in layers for p in layer.parameters())
-    kept = sum(b.numel() for b in net.buffers() if b.ndim)
-    total = sum(p.numel() for p in net.parameters())
-    return f"| {nm} | {trainable:,} | {kept or '–'} | {total:,} |"
+def _shared_errors(trained: Sequence[Run]) -> str:
+    wrong = ~torch.stack([run.correct for run in trained])
+    by_all, by_any = int(wrong.all(dim=0).sum()), int(wrong.any(dim=0).sum())
+    return f"**Shared mistakes**: of {count(by_any, 'test image')} that at least one model gets wrong, {by_all} by all."

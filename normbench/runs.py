@@ -1,26 +1,31 @@
-"""Many trainings; finished runs as lines of a file, one JSON object a run."""
+"""Finished trainings: kept as lines of a file, one JSON object a run; read, grouped into arms, as a table."""
 
 import base64
 import errno
 import fcntl
 import json
 import os
+import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pandas as pd
 import torch
 
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.engines import Engine, Trainer, local
-from normbench.train import Run, train
+from normbench.engines import Engine, Trainer, full_name, local
+from normbench.stats import Summary, summary
+from normbench.train import Run, build, network_fingerprint, train
 
 
 def run_all(
@@ -32,70 +37,148 @@ def run_all(
     engine: Engine | None = None,
     trainer: Trainer = train,
 ) -> list[Run]:
-    """The run of each config on `data`, in their order: the one kept in the file, or else a new one.
+    """The run of each config on `data`, in their order: the one stored in the file, or else a new one.
 
-    A new run is kept as soon as it is finished, so that the same call goes on after a stop. Several processes may
-    be at work on one file: each training is done by one of them, and all return the same runs.
+    A new run is stored as soon as it is finished, so that the same call goes on after a stop. Several processes may be
+    at work on one file: each training is done by one of them, and all return the same runs. A stored run that was made
+    with other data, another network or another trainer, as its fingerprint says, is not taken; a line says so.
     With several `workers`, as many trainings run side by side on this machine; or give another `engine`.
     `trainer` is what trains: a function of a module, so that other processes can have it.
 
-    Raises as `train`, `append` and `read` do; that the file can be written is known before anything is trained.
+    Raises as `train`, `append`, `read` and the engine do, and ValueError where the trainer returns another run than
+    was asked for. That the file can be written is known before anything is trained.
     """
-    engine = engine or local(workers)
-    with closing(_Claims(path)) as claims:
-        while missing := _missing(configs, data, path):
-            ours = _claimed(missing, data, path, claims)
-            if (first := next(ours, None)) is None:
+    engine, wanted = engine or local(workers), _Wanted(configs, data, path, trainer)
+    wanted.tell_of_others()
+    if to_do := len(wanted.missing()):
+        if progress:
+            print(f"{to_do} of {len(wanted.configs)} trainings are to be done", flush=True)
+        started = time.monotonic()
+        bars = progress and sys.stderr.isatty()  # in a log they would be a line a refresh
+        with closing(_train_missing(wanted, engine, trainer, bars)) as finished:
+            for run in finished:
+                if progress:
+                    left = len(wanted.missing())
+                    _print_finished(run, len(wanted.configs), left, (time.monotonic() - started) / (to_do - left))
+    stored = wanted.stored()
+    return [stored[config] for config in configs]
+
+
+def _train_missing(wanted: "_Wanted", engine: Engine, trainer: Trainer, progress: bool) -> Iterator[Run]:
+    """Each run as it is finished and stored, until none is missing."""
+    with closing(_Claims(wanted.path)) as claims:
+        while missing := wanted.missing():
+            claimed = _claimed(missing, wanted, claims)
+            if (first := next(claimed, None)) is None:
                 time.sleep(1)  # other processes are training them
                 continue
-            with closing(engine(trainer, chain([first], ours), data, progress)) as finished:
+            with closing(engine(trainer, chain([first], claimed), wanted.data, progress)) as finished:
                 for run in finished:
-                    append(run, path)
+                    append(wanted.stamped(run, claims.held), wanted.path)
                     claims.give_back(run.config)
-    kept = _kept(data, path)
-    return [kept[config] for config in configs]
+                    yield run
 
 
-def _kept(data: Dataset, path: str | os.PathLike) -> dict[Config, Run]:
-    return {run.config: run for run in read(path) if run.dataset == data.name}
+def _print_finished(run: Run, total: int, left: int, pace: float) -> None:
+    """A line for a finished training; `pace` is in seconds a training."""
+    rest = f", about {_duration(pace * left)} left" if left else ""
+    score = f"{run.config.label}, seed {run.config.seed}: {run.last['test_accuracy']:.2f} %"
+    print(f"{score}  ({total - left} of {total}{rest})", flush=True)
 
 
-def _missing(configs: Iterable[Config], data: Dataset, path: str | os.PathLike) -> list[Config]:
-    kept = _kept(data, path)
-    return [config for config in dict.fromkeys(configs) if config not in kept]
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _claimed(missing: Iterable[Config], data: Dataset, path: str | os.PathLike, claims: "_Claims") -> Iterator[Config]:
+class _Wanted:
+    """What `run_all` is asked for, and which of the file's runs are that.
+
+    A run with the config and data set name asked for is another one where its fingerprint differs in what both know.
+    Older lines have none, and count as the same.
+    """
+
+    def __init__(self, configs: Iterable[Config], data: Dataset, path: str | os.PathLike, trainer: Trainer):
+        self.configs, self.data, self.path = dict.fromkeys(configs), data, Path(path)
+        self.trainer = full_name(trainer)
+        self._network = cache(self._network)
+
+    def _network(self, nm: str, gp: int, width: int) -> str:
+        """By all of a config that the network depends on, but for the seed, which decides its weights."""
+        return network_fingerprint(build(Config(nm, gp, width=width), self.data), self.data.image_shape)
+
+    def differences(self, run: Run) -> list[str]:
+        """Which of data, network and trainer are known to be others than those asked for."""
+        asked = {"data": self.data.fingerprint, "trainer": self.trainer}
+        if "network" in run.fingerprint and self.trainer.startswith("normbench."):  # another may build another network
+            asked["network"] = self._network(run.config.nm, run.config.gp, run.config.width)
+        return [key for key in sorted(asked) if run.fingerprint.get(key, asked[key]) != asked[key]]
+
+    def _namesakes(self) -> list[Run]:
+        """The runs of the file that have a config and the data set name asked for."""
+        runs = read(self.path) if self.path.exists() else []
+        return [run for run in runs if run.config in self.configs and run.dataset == self.data.name]
+
+    def stored(self) -> dict[Config, Run]:
+        return {run.config: run for run in self._namesakes() if not self.differences(run)}
+
+    def missing(self) -> list[Config]:
+        stored = self.stored()
+        return [config for config in self.configs if config not in stored]
+
+    def tell_of_others(self) -> None:
+        others = [differences for run in self._namesakes() if (differences := self.differences(run))]
+        if others:
+            lines = ", ".join(f"{key} of {n}" for key, n in sorted(Counter(chain(*others)).items()))
+            print(f"{self.path}: {len(others)} stored runs are not taken, for they differ ({lines})", file=sys.stderr)
+
+    def stamped(self, run: Run, claimed: Collection[Config]) -> Run:
+        """The finished run with the fingerprint that it is asked for by.
+
+        Raises ValueError for a run that is not asked for: stored, it would never be found, and be trained for ever.
+        """
+        known = {"data": self.data.fingerprint, "trainer": self.trainer}
+        run = replace(run, fingerprint=run.fingerprint | known)
+        if run.config not in claimed or run.dataset != self.data.name or self.differences(run):
+            raise ValueError(f"{self.trainer} was not asked for the run that it returned: {run.config}, {run.dataset}")
+        return run
+
+
+def _claimed(missing: Iterable[Config], wanted: _Wanted, claims: "_Claims") -> Iterator[Config]:
     """Those of the `missing` that no other process trains, or has finished by now."""
     for config in missing:
         if not claims.take(config):
             continue
-        if _missing([config], data, path):
-            yield config
-        else:
+        if config in wanted.stored():
             claims.give_back(config)
+        else:
+            yield config
 
 
 class _Claims:
     """Who trains what: a lock for each config, in a file beside that of the runs.
 
     The locks are those of POSIX (fcntl), on one byte each, which need not exist in the file. They belong to the
-    process: when it ends, however it ends, they are free.
+    process: when it ends, however it ends, they are free. `held` has the configs that this process has locked.
     """
 
     def __init__(self, path: str | os.PathLike):
         _add(b"", path)
         self.file = open(f"{os.fspath(path)}.lock", "wb")  # noqa: SIM115 (as long as the trainings last)
+        self.held: set[Config] = set()
 
     def take(self, config: Config) -> bool:
         try:
             fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte(config))
         except (BlockingIOError, PermissionError):  # which of the two depends on the system
             return False
+        self.held.add(config)
         return True
 
     def give_back(self, config: Config) -> None:
         fcntl.lockf(self.file, fcntl.LOCK_UN, 1, self._byte(config))
+        self.held.discard(config)
 
     def close(self) -> None:
         self.file.close()
@@ -126,6 +209,7 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "statistics": run.statistics,
         "versions": run.versions,
         "commit": run.commit,
+        "fingerprint": run.fingerprint,
     }
     _add(json.dumps(line).encode() + b"\n", path)
 
@@ -173,16 +257,17 @@ def read(path: str | os.PathLike) -> list[Run]:
 
     Raises FileNotFoundError where there is no such file, ValueError for a line that is not a run.
     """
-    *lines, last = Path(path).read_text().split("\n")
-    lines += [last] * _is_whole(last)
+    *lines, last = Path(path).read_bytes().split(b"\n")
+    if _is_whole(last):
+        lines.append(last)
     return [_run(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
 
 
-def _run(text: str, where: str) -> Run:
+def _run(text: bytes, where: str) -> Run:
     try:
         line = json.loads(text)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(line["correct"]), np.uint8))
-        return Run(
+        run = Run(
             config=Config(**line["config"]),
             dataset=line["dataset"],
             history=tuple(line["history"]),
@@ -195,6 +280,77 @@ def _run(text: str, where: str) -> Run:
             statistics=line.get("statistics", {}),
             versions=line.get("versions") or {"torch": line["torch"]},
             commit=line.get("commit", ""),
+            fingerprint=line.get("fingerprint", {}),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not a finished run ({error!r}); delete that line") from error
+        if not run.history or "test_accuracy" not in run.last:
+            raise ValueError("its history has no test accuracy")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{where} is not a finished run ({type(error).__name__}: {error}); delete that line") from None
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Runs that differ in nothing but the seed, in the order of their seeds; `config` is theirs with seed 0."""
+
+    config: Config
+    runs: tuple[Run, ...]
+
+    @property
+    def label(self) -> str:
+        return self.config.label
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.config.seed for run in self.runs)
+
+    def last(self, metric: str = "test_accuracy") -> np.ndarray:
+        """(seeds,) what the last epoch of each run gave."""
+        return np.array([run.last[metric] for run in self.runs])
+
+    def best(self) -> np.ndarray:
+        """(seeds,) the highest test accuracy of each run's epochs: selected on the test set."""
+        return np.array([run.best["test_accuracy"] for run in self.runs])
+
+    def curve(self, metric: str) -> np.ndarray:
+        """(seeds, epochs) a metric over the epochs."""
+        return np.array([[row[metric] for row in run.history] for run in self.runs])
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """(seeds, images) bool: which test images each run got right."""
+        return np.stack([run.correct.numpy() for run in self.runs])
+
+    @cached_property
+    def accuracy(self) -> Summary:
+        """Mean, deviation and interval of the last epoch's test accuracy over the seeds."""
+        return summary(self.last())
+
+
+Arms = dict[Config, Arm]
+
+
+def arms(runs: Iterable[Run], wanted: Iterable[Config] | None = None) -> Arms:
+    """The runs by arm, under the arm's config; where `wanted` configs are given, those alone and in their order."""
+    groups: dict[Config, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.config.seed):
+        groups.setdefault(replace(run.config, seed=0), []).append(run)
+    order = groups if wanted is None else [config for config in wanted if config in groups]
+    return {config: Arm(config, tuple(groups[config])) for config in order}
+
+
+def frame(runs: Iterable[Run]) -> pd.DataFrame:
+    """A row a run: label, its config's fields, data set, the last epoch's scores, best epoch, parameters, seconds."""
+    return pd.DataFrame(
+        {
+            "label": run.config.label,
+            **asdict(run.config),
+            "dataset": run.dataset,
+            **{key: value for key, value in run.last.items() if key not in ("epoch", "seconds")},
+            "best_accuracy": run.best["test_accuracy"],
+            "parameters": run.parameters,
+            "seconds": run.seconds,
+            "device": run.device,
+        }
+        for run in runs
+    )

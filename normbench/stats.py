@@ -1,17 +1,18 @@
-"""What samples of runs say about methods; accuracies and their differences are in points, that is in %."""
+"""Samples become intervals, tests and chances; accuracies and their differences are in points, that is in %."""
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import comb
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample of n values: mean, standard deviation (n - 1) and the interval for the mean."""
+    """A sample of n values: mean, standard deviation (n - 1) and the ends of the interval for the mean."""
 
     n: int
     mean: float
@@ -22,7 +23,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its interval, in points."""
+    """An estimate and the ends of its interval."""
 
     estimate: float
     low: float
@@ -31,7 +32,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """An interval for a difference of means, and the two-sided p-value of 'the means are equal'."""
+    """How two arms compare: an estimate, the ends of its interval, and the two-sided p-value of 'they are equal'."""
 
     p: float
 
@@ -41,129 +42,145 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
 
     Raises ValueError for no values, values that are not finite and a confidence outside (0, 1).
     """
-    sample = sample_of(values)
-    deviation = float(sample.std(ddof=1)) if len(sample) > 1 else math.nan
-    half = _t_quantile(confidence, len(sample) - 1) * deviation / math.sqrt(len(sample))
-    mean = float(sample.mean())
-    return Summary(len(sample), mean, deviation, mean - half, mean + half)
+    sample, tail = sample_of(values), _tail(confidence)
+    n, mean = len(sample), float(sample.mean())
+    deviation = float(sample.std(ddof=1)) if n > 1 else math.nan
+    half = float(stats.t.isf(tail, n - 1)) * deviation / math.sqrt(n)
+    return Summary(n, mean, deviation, mean - half, mean + half)
 
 
-def difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
-    """mean(a) - mean(b) by Welch's t-test (1947), from values (n,) and (m,) of independent runs.
+def difference(a: Sequence[float], b: Sequence[float], paired: bool = False, confidence: float = 0.95) -> Difference:
+    """mean(a) - mean(b) with interval and p-value: Welch's t-test (1947), or the paired t-test.
 
-    If neither sample varies, the interval is the estimate and p is 1 for equal means, else 0.
-    Raises ValueError for fewer than two values in a sample, values that are not finite and a confidence outside (0, 1).
+    Values are (n,) and (m,) of independent runs; where `paired`, both are (n,), of the same seeds in the same order.
+    Where nothing varies, the interval is the estimate, and p is 1 for equal means, else 0.
+    Raises ValueError for fewer than two values in a sample, values that are not finite, paired samples of different
+    lengths and a confidence outside (0, 1).
     """
     first, second = sample_of(a, 2), sample_of(b, 2)
-    estimate = float(first.mean() - second.mean())
-    if is_constant(first) and is_constant(second):
-        return Difference(estimate, estimate, estimate, float(first[0] == second[0]))
-    test = _welch(first, second)
-    return Difference(estimate, *map(float, test.confidence_interval(confidence)), float(test.pvalue))
+    if paired and len(first) != len(second):
+        raise ValueError(f"paired samples need the same seeds: got {len(first)} and {len(second)} values")
+    samples = [first - second] if paired else [first, second]
+    return _student(float(first.mean() - second.mean()), [_of_mean(sample) for sample in samples], confidence)
 
 
-def equivalence(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """p-value of 'the means differ by at least margin': if it is small, they are closer than margin points.
+def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95) -> Difference:
+    """Expected accuracy of A minus that of B in points, for new seeds and new test images, with interval and p-value.
 
-    Two one-sided tests (Schuirmann 1987) with Welch's t, from values (n,) and (m,) of independent runs. Raises
-    ValueError for a margin that is not above 0, fewer than two values in a sample and values that are not finite.
-    """
-    return max(not_above(a, b, margin), not_above(b, a, margin))
+    a and b are bool (seeds, images): whether each trained network is right on each test image. Both have the same
+    images in the same order and, where `paired`, the same seeds in the same order.
 
+    The variance of the estimate is that of the seeds plus that of the images. The seeds' part is one for each arm or,
+    where `paired`, one for the differences seed by seed. It holds the interaction, what a seed happens to do to an
+    image, which is therefore taken out of the images' part: counted in both, it would widen the interval (Owen 2007,
+    The pigeonhole bootstrap). Interval and p-value are Student's t with Satterthwaite's degrees of freedom (1946).
+    Where nothing varies, the interval is the estimate, and p is 1 for equal accuracies, else 0.
 
-def not_above(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """p-value of 'mean(a) is at least margin above mean(b)', by Welch's t: if it is small, a is not above by so much.
+    In simulated studies of 3 to 24 seeds an arm, intervals of 95 % cover the true value in 94 to 96 %; but in 92 to
+    94 % where 3 seeds are paired, or 3 are held against 16.
 
-    Raises ValueError as `equivalence` does, of which this is one side.
-    """
-    first, second = sample_of(a, 2), sample_of(b, 2)
-    if not margin > 0:
-        raise ValueError(f"margin is {margin}: it must be above 0")
-    if is_constant(first) and is_constant(second):
-        return float(first[0] - second[0] >= margin)
-    return float(_welch(first - margin, second, "less").pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values of Holm's step-down procedure (1979), in the order given; ValueError outside [0, 1]."""
-    p = np.asarray(p_values, dtype=float)
-    if not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(f"p-values lie between 0 and 1: got {p.tolist()}")
-    order, adjusted = np.argsort(p), np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    return np.minimum(adjusted, 1).tolist()
-
-
-def bootstrap_difference(
-    a: np.ndarray, b: np.ndarray, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
-    """Expected accuracy of A minus that of B, in points, for new seeds and new test images.
-
-    a and b are bool (seeds, images): whether a trained model got a test image right; the images are the same in both.
-    Images and the seeds of each arm are resampled apart and their deviations added. To resample both at once (the
-    pigeonhole bootstrap, Owen 2007) counts the interaction of seed and image up to three times; here the seeds' part
-    alone holds it, and the images' part is shrunk by it. The percentiles are widened for few seeds (Hesterberg 2015)
-    by Student's t, with Satterthwaite's degrees of freedom (1946) over the three parts.
-
-    Raises ValueError for fewer than two seeds or images, unequal images and a confidence outside (0, 1).
+    Raises ValueError for fewer than two seeds or images, different images, paired arms of different numbers of seeds
+    and a confidence outside (0, 1).
     """
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, *b.shape) < 2:
-        raise ValueError(f"needs (seeds, images), two seeds or more and the same images: got {a.shape} and {b.shape}")
-    # Whole numbers until the division: equal differences stay equal, and few distinct values are quick to draw from
-    by_image = (a.sum(axis=0) * len(b) - b.sum(axis=0) * len(a)) / (len(a) * len(b))
-    noise, total = _interaction(a) / len(a) + _interaction(b) / len(b), by_image.var(ddof=1)
-    centre, shrink = by_image.mean(), math.sqrt(max(0.0, 1 - noise / total)) if total else 0.0
-    samples = a.mean(axis=1), -b.mean(axis=1), centre + shrink * (by_image - centre)
-    parts = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
-    freedom = parts.sum() ** 2 / (parts**2 / [len(sample) - 1 for sample in samples]).sum() if parts.any() else math.inf
-    widen = _t_quantile(confidence, freedom) / _t_quantile(confidence, math.inf)
-    rng = np.random.default_rng(seed)
-    deviations = sum(_resampled_deviations(sample, resamples, rng) for sample in samples)
-    # Of few resamples, NumPy's default quantiles lie too far inside
-    ends = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
-    low, high = 100 * (centre + widen * ends)
-    return Interval(100 * float(centre), float(low), float(high))
+        raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {a.shape} and {b.shape}")
+    if paired and len(a) != len(b):
+        raise ValueError(f"paired arms need the same seeds: got {len(a)} and {len(b)} of them")
+    a, b = 100.0 * a, 100.0 * b
+    samples = [a - b] if paired else [a, b]
+    by_image = a.mean(axis=0) - b.mean(axis=0)
+    of_images, degrees = _of_mean(by_image)
+    interaction = sum(_interaction(sample) / sample.size for sample in samples)
+    variances = [*(_of_mean(sample.mean(axis=1)) for sample in samples), (max(0.0, of_images - interaction), degrees)]
+    return _student(float(by_image.mean()), variances, confidence)
 
 
-def _interaction(right: np.ndarray) -> float:
+def _interaction(scores: np.ndarray) -> float:
     """Variance that seed and image have together: the residual mean square of the two-way layout (seeds, images)."""
-    images = right.shape[1]
-    return float(right.var(axis=0, ddof=1).mean() - right.mean(axis=1).var(ddof=1)) * images / (images - 1)
+    images = scores.shape[1]
+    return float(scores.var(axis=0, ddof=1).mean() - scores.mean(axis=1).var(ddof=1)) * images / (images - 1)
 
 
-def _resampled_deviations(sample: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """(resamples,) means drawn from the sample less its mean, their variance that of a mean (n - 1, not n)."""
-    n, (distinct, counts) = len(sample), np.unique(sample, return_counts=True)
-    return rng.multinomial(n, counts / n, size=resamples) @ (distinct - sample.mean()) / math.sqrt(n * (n - 1))
+def _of_mean(sample: np.ndarray) -> tuple[float, int]:
+    """Variance of the mean of a sample (n,), exactly 0 where the sample does not vary, and its degrees of freedom."""
+    variance = 0.0 if is_constant(sample) else float(sample.var(ddof=1)) / len(sample)
+    return variance, len(sample) - 1
 
 
-def resampled(
-    statistic: Callable[..., float], samples: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 2000
-) -> Interval:
-    """A statistic of several samples, with the percentile interval of resampling each (the bootstrap, Efron 1979)."""
-    test = stats.bootstrap(
-        [sample_of(values, 2) for values in samples],
-        statistic,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        vectorized=False,
-        method="percentile",
-        rng=0,
-    )
-    return Interval(float(statistic(*samples)), *map(float, test.confidence_interval))
+def _student(estimate: float, variances: Sequence[tuple[float, int]], confidence: float) -> Difference:
+    """Student's t of an estimate whose variance is a sum of estimated variances, each with its degrees of freedom.
+
+    The sum's degrees of freedom are Satterthwaite's (1946).
+    """
+    tail, total = _tail(confidence), sum(variance for variance, _ in variances)
+    if total == 0:
+        return Difference(estimate, estimate, estimate, float(estimate == 0))
+    error, freedom = math.sqrt(total), total**2 / sum(variance**2 / degrees for variance, degrees in variances)
+    half = float(stats.t.isf(tail, freedom)) * error
+    return Difference(estimate, estimate - half, estimate + half, 2 * float(stats.t.sf(abs(estimate) / error, freedom)))
+
+
+def seed_effect(values: Sequence[Sequence[float]]) -> float:
+    """p-value of 'the seed has no effect of its own', from values (arms, seeds), the same seeds in every arm.
+
+    The F test of a two-way layout without replication (Fisher 1925): do seeds move all arms up or down together? If
+    arms and seeds explain the values exactly, p is 0, or 1 where seeds do not matter at all.
+    Raises ValueError for fewer than two arms or seeds and for values that are not finite.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
+        raise ValueError(f"needs finite values (arms, seeds), two or more of each: got {table.tolist()}")
+    arms, seeds = table.shape
+    of_seed = table.mean(axis=0) - table.mean()
+    residual = table - table.mean(axis=1, keepdims=True) - of_seed
+    rounding = 1e-12 * np.abs(table).max()
+    if np.abs(residual).max() <= rounding:
+        return float(np.abs(of_seed).max() <= rounding)
+    freedom = seeds - 1, (arms - 1) * (seeds - 1)
+    explained, unexplained = arms * np.square(of_seed).sum() / freedom[0], np.square(residual).sum() / freedom[1]
+    return float(stats.f.sf(explained / unexplained, *freedom))
+
+
+def seeds_needed(deviation: float, distance: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Seeds an arm, two or more, so that a two-sided t-test finds a true difference with this power at level `alpha`.
+
+    `distance` is that difference, and `deviation` the standard deviation over seeds in both arms, in the same unit. The
+    t of two arms of n seeds is noncentral by distance / deviation * sqrt(n / 2) (Cohen 1988, chapter 2); with the
+    default power and level, n comes close to 15.7 (deviation / distance)² where that is large.
+    Raises ValueError unless distance is above 0, deviation finite and not below 0, and 0 < alpha < power < 1; and where
+    a billion seeds are too few.
+    """
+    if not distance > 0 or not 0 <= deviation < math.inf:
+        raise ValueError(f"needs a distance above 0 and a finite deviation from 0 up: got {distance} and {deviation}")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"needs 0 < alpha < power < 1: got alpha {alpha} and power {power}")
+    if deviation == 0:
+        return 2
+    candidates = range(2, 10**9)
+    index = bisect_left(candidates, power, key=lambda n: _power(n, distance / deviation, alpha))
+    if index == len(candidates):
+        raise ValueError(f"no number of seeds below a billion finds {distance} where the deviation is {deviation}")
+    return candidates[index]
+
+
+def _power(n: int, effect: float, alpha: float) -> float:
+    """How often the t-test of two samples of n finds a difference of `effect` deviations, in its true direction."""
+    freedom = 2 * (n - 1)
+    return float(stats.nct.sf(stats.t.isf(alpha / 2, freedom), freedom, effect * math.sqrt(n / 2)))
 
 
 def deviation_ratio(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
     """Standard deviation of A over that of B, with the interval and the two-sided p-value of the F-test of equality.
 
-    Both samples are taken as normal. Raises ValueError for fewer than two values, and where one does not vary.
+    Values are (n,) and (m,), both samples taken as normal. Raises ValueError for fewer than two values, a sample that
+    does not vary and a confidence outside (0, 1).
     """
-    first, second = sample_of(a, 2), sample_of(b, 2)
+    first, second, tail = sample_of(a, 2), sample_of(b, 2), _tail(confidence)
     if is_constant(first) or is_constant(second):
         raise ValueError("a sample without variation has no ratio of deviations")
     ratio, law = first.var(ddof=1) / second.var(ddof=1), stats.f(len(first) - 1, len(second) - 1)
-    low, high = (math.sqrt(ratio / law.ppf(part)) for part in ((1 + confidence) / 2, (1 - confidence) / 2))
+    low, high = math.sqrt(ratio / law.isf(tail)), math.sqrt(ratio / law.ppf(tail))
     return Difference(math.sqrt(ratio), low, high, float(2 * min(law.sf(ratio), law.cdf(ratio))))
 
 
@@ -180,6 +197,74 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     return float(stats.binomtest(int((a & ~b).sum()), discordant).pvalue) if discordant else 1.0
 
 
+def resampled(
+    statistic: Callable[..., float], samples: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """A statistic of several samples, with its percentile interval if each is resampled (bootstrap, Efron 1979).
+
+    `statistic` takes the samples, (n,) each, as arguments. The same samples give the same interval.
+    Raises ValueError for fewer than two values in a sample, values that are not finite and a confidence outside (0, 1).
+    """
+    _tail(confidence)  # SciPy takes any number for a confidence
+    arrays = [sample_of(values, 2) for values in samples]
+    test = stats.bootstrap(
+        arrays,
+        statistic,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        vectorized=False,
+        method="percentile",
+        rng=0,
+    )
+    return Interval(float(statistic(*arrays)), *map(float, test.confidence_interval))
+
+
+def superiority(a: Sequence[float], b: Sequence[float]) -> float:
+    """How often a run of A beats a run of B, each with a new seed: Mann and Whitney's U / (n m), ties count half.
+
+    Values are (n,) and (m,). Raises ValueError for no values and values that are not finite.
+    """
+    return float((np.sign(np.subtract.outer(sample_of(a), sample_of(b))).mean() + 1) / 2)
+
+
+def winners(groups: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """How often each arm is best if one takes one run of each: over all combinations, shared firsts split equally.
+
+    As if each arm drew a lot from [0, 1] and the highest of those tied won: the integral over the winner's lot is a
+    polynomial's, so Gauss's rule makes it exact. Raises ValueError for an arm without finite values.
+    """
+    samples = [sample_of(values) for values in groups.values()]
+    distinct = np.unique(np.concatenate(samples))[:, None]
+    nodes, weights = np.polynomial.legendre.leggauss(len(samples))
+    at = [(sample == distinct).mean(axis=1, keepdims=True) for sample in samples]
+    behind = [(sample < distinct).mean(axis=1, keepdims=True) + p * (nodes + 1) / 2 for sample, p in zip(samples, at)]
+    wins = [at[i] * math.prod(behind[:i] + behind[i + 1 :]) * weights / 2 for i in range(len(samples))]
+    return {arm: float(shares.sum()) for arm, shares in zip(groups, wins)}
+
+
+def best_of(values: Sequence[float], k: int) -> float:
+    """Expected maximum of k of the n values, drawn without replacement; ValueError unless 1 <= k <= n."""
+    sample = np.sort(sample_of(values))
+    if not 1 <= k <= len(sample):
+        raise ValueError(f"k is {k}: it must be between 1 and {len(sample)}")
+    # The value that has i below it is the best of the choices that take their other k - 1 from these
+    return float(sample @ comb(np.arange(len(sample)), k - 1) / comb(len(sample), k))
+
+
+def chance_of_range(values: Sequence[float], k: int, at_least: float) -> float:
+    """How often the best and the worst of k new runs are at least at_least points apart, from values (n,).
+
+    Runs are taken as normal. Their range over the deviation of the values is a studentized range with n - 1 degrees of
+    freedom, which allows for the deviation being an estimate. Raises ValueError for k < 2 and fewer than two values.
+    """
+    sample = sample_of(values, 2)
+    if k < 2:
+        raise ValueError(f"k is {k}: a range needs two runs or more")
+    if at_least <= 0 or is_constant(sample):
+        return float(at_least <= 0)
+    return float(stats.studentized_range.sf(at_least / sample.std(ddof=1), k, len(sample) - 1))
+
+
 def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
     """The values as an array (n,); raises ValueError for fewer than `at_least`, and where one is not finite."""
     sample = np.asarray(values, dtype=float)
@@ -193,14 +278,8 @@ def is_constant(sample: np.ndarray) -> bool:
     return bool(np.ptp(sample) == 0)  # The variance of equal values may come out above 0, by rounding
 
 
-def _t_quantile(confidence: float, freedom: float) -> float:
+def _tail(confidence: float) -> float:
+    """The probability beyond each end of an interval."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: it must be between 0 and 1")
-    return float(stats.t.ppf((1 + confidence) / 2, freedom))
-
-
-def _welch(a: np.ndarray, b: np.ndarray, alternative: str = "two-sided"):
-    with warnings.catch_warnings():
-        # SciPy warns where one sample is constant, as the accuracy of diverged runs may be; Welch's t stands there
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return stats.ttest_ind(a, b, equal_var=False, alternative=alternative)
+    return (1 - confidence) / 2

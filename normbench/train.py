@@ -1,9 +1,14 @@
-"""One training, from a `Config` to a `Run`."""
+"""One training, from a `Config` to a `Run`, with its checkpoint."""
 
+import copy
+import hashlib
+import io
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +16,10 @@ from torch import Tensor, nn
 
 from model import COLOUR, WIDTHS, Net
 from normbench.augment import augmentation, warp
-from normbench.checkpoint import Checkpoint
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.device import commit, device_name, versions
+from normbench.device import commit, device_name, epochs_bar, versions
 from normbench.penalty import Penalty
-from normbench.progress import epochs_bar
 
 MOMENTUM = 0.9
 
@@ -25,15 +28,26 @@ MOMENTUM = 0.9
 class Run:
     """A finished training.
 
-    history has a row an epoch: epoch, train_loss (the data term: mean negative log-likelihood of the
-    augmented training images as they were trained on), penalty (mean λ1·Σ|p| + λ2·Σp²), train_accuracy,
-    test_loss, test_accuracy (both in %, losses in nats), and at its end l1_norm (Σ|p|) and zeros (the share of
-    exact zeros, in %) of the parameters that a penalty acts on, or would; seconds.
-    correct (N,) bool says which test images the last epoch got right; mistakes are those of the others that it
-    was most sure of, as (image, prediction, its probability); test_set is a checksum that says which images
-    were meant. statistics is what `batch_statistics.split` gives, where it was asked for. versions and commit say
-    which code it was. probabilities (N, classes) float and predictions (N,) int64 are all its answers, None where
-    the run was read back from a file.
+    Attributes:
+        config: the network and its training.
+        dataset: the name of the data set.
+        history: a row an epoch. train_loss and train_accuracy are those of the augmented training images as they were
+            trained on, test_loss and test_accuracy those after the epoch: mean negative log-likelihoods in nats,
+            without any penalty, and accuracies in %. penalty is the mean λ1·Σ|p| + λ2·Σp² over the epoch's steps;
+            l1_norm (Σ|p|) and zeros (the share of exact zeros in %) describe the parameters that a penalty acts on,
+            or would act on, at the end of the epoch. Besides these, epoch (from 1) and seconds.
+        correct: (N,) bool, which test images the last epoch got right.
+        parameters: how many trainable numbers the network has.
+        seconds: how long the training took, with the time before a stop.
+        device: what it was trained on.
+        mistakes: the ten wrong test images that the network was most sure of: (image, prediction, its probability).
+        test_set: a checksum of the test labels.
+        fingerprint: what else the result depends on, by checksums: "data" of all images and labels, "network" as
+            `network_fingerprint` gives it; and "trainer", the function that trained. Empty where nobody recorded them.
+        statistics: what `batch_statistics.split` gives; empty where it was not asked for.
+        versions: those of Python, PyTorch and NumPy.
+        commit: that of this project's code.
+        probabilities: (N, classes) float of the test images; None for a run that was read from a file.
     """
 
     config: Config
@@ -45,17 +59,30 @@ class Run:
     device: str
     mistakes: tuple[tuple[int, int, float], ...] = ()
     test_set: str = ""
+    fingerprint: dict[str, str] = field(default_factory=dict)
     statistics: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     commit: str = field(default_factory=commit)
     probabilities: Tensor | None = None
 
     @property
+    def last(self) -> dict[str, float]:
+        """The last epoch's row of the history: what is reported."""
+        return self.history[-1]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row with the highest test accuracy, the first of several: selected on the test set, and so flattering."""
+        return max(self.history, key=lambda row: row["test_accuracy"])
+
+    @property
     def predictions(self) -> Tensor | None:
+        """(N,) int64, the likeliest class of each test image; None for a run that was read from a file."""
         return None if self.probabilities is None else self.probabilities.argmax(dim=1)
 
     @property
     def errors(self) -> int:
+        """How many test images the last epoch got wrong."""
         return int((~self.correct).sum())
 
 
@@ -65,11 +92,15 @@ def build(config: Config, data: Dataset) -> nn.Module:
     Raises ValueError where the images are too small for it.
     """
     channels, height, width = data.image_shape
-    arguments = {"widths": WIDTHS} | (COLOUR if channels > 1 else {})
-    arguments["widths"] = tuple(config.width * each for each in arguments["widths"])
-    arguments |= dict(in_channels=channels, size=(height, width), classes=len(data.classes))
+    arguments = COLOUR if channels > 1 else {"widths": WIDTHS}
+    arguments = arguments | {
+        "widths": tuple(config.width * filters for filters in arguments["widths"]),
+        "in_channels": channels,
+        "size": (height, width),
+        "classes": len(data.classes),
+    }
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs too, for good
         return Net(config.nm, config.gp, **arguments)
 
 
@@ -82,36 +113,53 @@ def train(
 ) -> Run:
     """Train a network on `data`, on the device that holds it, and test it after every epoch.
 
-    The network is that of `config`, unless another is given: one from images to log-probabilities.
     Same config, data, device and library versions give the same run, bit for bit on a CPU.
-    With a `checkpoint`, the file of that name is renewed after every epoch, and the same call goes on from it
-    after a stop, to the same run.
 
-    Raises ValueError where the batch is larger than the training set or the checkpoint is another training's,
-    FloatingPointError where the loss stops being finite.
+    Args:
+        config: the network and its training.
+        data: what to train and test on.
+        progress: whether a progress bar is shown.
+        net: a network to train instead of that of `config`: from standardized images (N, C, H, W) to logits or
+            log-probabilities (N, classes). It is trained in place.
+        checkpoint: a file that is renewed after every epoch. After a stop, the same call goes on from it, to the
+            same run.
+
+    Raises ValueError where the batch is larger than the training set, where `net` returns something else, and where
+    the checkpoint is broken or is another training's; FloatingPointError where the loss stops being finite; OSError
+    where the checkpoint cannot be written.
     """
+    if net is None:
+        net = build(config, data)
+    else:
+        _check_outputs(net.to(data.device), data)
+    fingerprint = _fingerprint(net, data)
     data = data.first(config.images)
     n = len(data.y_train)
     if config.batch_size > n:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
-    net = (build(config, data) if net is None else net).to(data.device, memory_format=torch.channels_last)
+    net = placed(with_log_probabilities(net), data.device)
     optimizer, schedule = make_optimizer(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
-    kept = Checkpoint(checkpoint, config, data, net, optimizer, schedule, generator)
-    history, before = kept.restore()
-    started, x_test = time.perf_counter() - before, data.standardize(data.x_test)
+    training = asdict(config) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint
+    saved = Checkpoint(checkpoint, training, generator, net=net, optimizer=optimizer, schedule=schedule)
+    history, seconds_before = saved.restore()
+    started, x_test = time.perf_counter() - seconds_before, data.standardize(data.x_test)
+    log_probabilities = None
     bar = epochs_bar(config.epochs, config.label, progress, done=len(history))
     for epoch in bar:
         epoch_started = time.perf_counter()
         row = {"epoch": epoch} | train_epoch(config, data, net, optimizer, schedule, generator)
-        row |= scores("test", predict(net, x_test), data.y_test)
+        log_probabilities = predict(net, x_test)
+        row |= scores("test", log_probabilities, data.y_test)
         row["seconds"] = time.perf_counter() - epoch_started
         history.append(row)
         bar.set_postfix_str(f"test {row['test_accuracy']:.2f} %, loss {row['test_loss']:.4f}", refresh=False)
         _check_finite(config, row)
-        kept.save(history, time.perf_counter() - started)
+        saved.save(history, time.perf_counter() - started)
     bar.close()
-    probabilities = predict(net, x_test).exp()
+    if log_probabilities is None:  # the checkpoint is that of a finished training
+        log_probabilities = predict(net, x_test)
+    probabilities = log_probabilities.exp()
     return Run(
         config=config,
         dataset=data.name,
@@ -122,8 +170,104 @@ def train(
         device=device_name(data.device),
         mistakes=_mistakes(probabilities, data.y_test),
         test_set=data.test_set,
+        fingerprint=fingerprint,
         probabilities=probabilities.cpu(),
     )
+
+
+def train_or_diverge(config: Config, data: Dataset, progress: bool = True) -> Run:
+    """`train`; and where the loss stops being finite, a run without a test image right instead of an error.
+
+    For trainings that try learning rates, of which some are too high: one of them should not end the others.
+    """
+    try:
+        run = train(config, data, progress)
+    except FloatingPointError:
+        net = build(config, data)
+        run = Run(
+            config=config,
+            dataset=data.name,
+            history=({"epoch": config.epochs, "test_accuracy": 0.0},),
+            correct=torch.zeros(len(data.y_test), dtype=torch.bool),
+            parameters=sum(p.numel() for p in net.parameters()),
+            seconds=0.0,
+            device=device_name(data.device),
+            test_set=data.test_set,
+            fingerprint=_fingerprint(net, data),
+        )
+    return replace(run, fingerprint=run.fingerprint | {"trainer": "normbench.train.train_or_diverge"})
+
+
+def with_log_probabilities(net: nn.Module) -> nn.Module:
+    """`net` as it is where it is a `Net`, else followed by a log-softmax.
+
+    That makes log-probabilities of logits, and leaves log-probabilities as they are.
+    """
+    return net if type(net) is Net else nn.Sequential(net, nn.LogSoftmax(dim=1))
+
+
+def placed(net: nn.Module, device: torch.device) -> nn.Module:
+    """`net` on `device`, in the memory format that is fastest there."""
+    net = net.to(device)
+    # CUDA's group norm copies maps in channels_last into contiguous memory first.
+    return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net
+
+
+@torch.no_grad()
+def _check_outputs(net: nn.Module, data: Dataset) -> None:
+    images = data.standardize(data.x_test[:2])
+    outputs, wanted = net.eval()(images), (len(images), len(data.classes))
+    if not isinstance(outputs, Tensor) or outputs.shape != wanted:
+        returned = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ValueError(
+            f"the network must return logits or log-probabilities (images, classes), {wanted} for {wanted[0]} images "
+            f"of {data.name}, but it returned {returned}"
+        )
+
+
+def _fingerprint(net: nn.Module, data: Dataset) -> dict[str, str]:
+    return {
+        "data": data.fingerprint,
+        "network": network_fingerprint(net, data.image_shape),
+        "trainer": "normbench.train.train",
+    }
+
+
+@torch.no_grad()
+def network_fingerprint(net: nn.Module, image_shape: tuple[int, int, int]) -> str:
+    """A checksum of what `net` computes from images of `image_shape` (C, H, W), whatever its weights are.
+
+    Its layers count, as PyTorch prints them, the names and shapes of its state, and its outputs for two made-up
+    images with made-up weights. These are computed in evaluation mode on the CPU, in double precision, and are then
+    rounded, so that every machine has the same checksum. They are left out where the network cannot be copied or
+    works in single precision alone.
+    """
+    shapes = [(name, tuple(values.shape)) for name, values in net.state_dict().items()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            outputs = _with_made_up_weights(net)(_made_up((2, *image_shape)))
+        outputs = (outputs / outputs.abs().max()).round(decimals=5) + 0.0  # 0 for -0
+    except RuntimeError:
+        outputs = torch.empty(0)
+    return hashlib.sha256(repr((str(net), shapes, outputs.tolist())).encode()).hexdigest()[:16]
+
+
+def _with_made_up_weights(net: nn.Module) -> nn.Module:
+    net = copy.deepcopy(net).to("cpu", torch.double).eval()
+    for i, weights in enumerate(net.parameters()):
+        fan_in = math.prod(weights.shape[1:])
+        weights.copy_(_made_up(weights.shape, i) * math.sqrt(6 / fan_in))  # He et al. (2015), to keep maps in range
+    for i, buffer in enumerate(net.buffers()):
+        if buffer.is_floating_point():
+            buffer.copy_(1 + _made_up(buffer.shape, i).abs())  # it may be a variance
+    return net
+
+
+def _made_up(shape: tuple[int, ...], start: int = 0) -> Tensor:
+    """Numbers in [-1, 1] that look random, and are the same everywhere: cubes modulo a prime."""
+    places = torch.arange(start, start + math.prod(shape), device="cpu") % 1013
+    return (places**3 % 1013 / 506 - 1).double().view(shape)
 
 
 def make_optimizer(
@@ -189,25 +333,90 @@ def predict(net: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
 
 
 def scores(part: str, log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Mean negative log-likelihood, and accuracy in %."""
+    """{part}_loss, the mean negative log-likelihood in nats, and {part}_accuracy in %.
+
+    log_probabilities (N, classes), labels (N,).
+    """
     loss = F.nll_loss(log_probabilities, labels)
     accuracy = (log_probabilities.argmax(dim=1) == labels).float().mean() * 100
-    return {f"{part}_loss": loss.item(), f"{part}_accuracy": accuracy.item()}
+    loss, accuracy = torch.stack([loss, accuracy]).tolist()
+    return {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
 
 
 def _mistakes(probabilities: Tensor, labels: Tensor, n: int = 10) -> tuple[tuple[int, int, float], ...]:
-    """The `n` images that the network was most confidently wrong about: (image, prediction, its probability)."""
+    """The `n` wrong images that the network was most sure of: (image, prediction, its probability).
+
+    Of equal probabilities, the first image comes first.
+    """
     confidence, predicted = probabilities.max(dim=1)
     wrong = torch.nonzero(predicted != labels).flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True)][:n]
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:n]
     return tuple(zip(worst.tolist(), predicted[worst].tolist(), confidence[worst].tolist()))
 
 
 def _check_finite(config: Config, row: dict[str, float]) -> None:
-    if not math.isfinite(row["train_loss"] + row["test_loss"]):
-        raise FloatingPointError(
-            f"{config.label}: the loss is not finite in epoch {row['epoch']}; "
-            f"try a lower learning rate than {config.lr:g}"
-            + f" or smaller penalties than l1 {config.l1:g}, l2 {config.l2:g}"
-            * bool(config.l1 or config.l2)
-        )
+    if math.isfinite(row["train_loss"] + row["test_loss"]):
+        return
+    remedy = f"try a lower learning rate than {config.lr:g}"
+    if config.l1 or config.l2:
+        remedy += f" or smaller penalties than l1 {config.l1:g}, l2 {config.l2:g}"
+    raise FloatingPointError(f"{config.label}: the loss is not finite in epoch {row['epoch']}; {remedy}")
+
+
+class Checkpoint:
+    """A file with everything that the next epoch depends on. Without a path, nothing is saved.
+
+    Args:
+        path: the file, or None.
+        training: what decides the training, by name: only a checkpoint with the same is taken.
+        generator: that of the images' order and random changes.
+        stateful: what else changes from step to step, by name: with `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        training: dict[str, str | float],
+        generator: torch.Generator,
+        **stateful: nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler,
+    ):
+        self.path = Path(path) if path else None
+        self.training, self.generator, self.stateful = training, generator, stateful
+
+    def restore(self) -> tuple[list[dict[str, float]], float]:
+        """Bring everything to where the file left it; returns its history and its seconds, [] and 0 without a file.
+
+        Raises ValueError where the file is broken or is that of another training, OSError where it cannot be read.
+        """
+        if not (self.path and self.path.exists()):
+            return [], 0.0
+        content = io.BytesIO(self.path.read_bytes())
+        try:
+            state = dict(torch.load(content, map_location="cpu", weights_only=True))
+            changed = [name for name, value in self.training.items() if state["training"].get(name) != value]
+            if not changed:
+                for name, part in self.stateful.items():
+                    part.load_state_dict(state[name])
+                self.generator.set_state(state["generator"])
+                return [dict(row) for row in state["history"]], float(state["seconds"])
+        except Exception as error:  # loading what is no checkpoint can raise almost anything
+            raise ValueError(f"{self.path} is broken; delete it to start anew") from error
+        raise ValueError(f"{self.path} is of a training with another {', '.join(changed)}; delete it to start anew")
+
+    def save(self, history: Sequence[dict[str, float]], seconds: float) -> None:
+        """Renew the file, in one step: a stop at any moment leaves the one before or the new one.
+
+        Raises OSError, with the file's name and the reason, where it cannot be written.
+        """
+        if not self.path:
+            return
+        state = {name: part.state_dict() for name, part in self.stateful.items()}
+        state |= {"generator": self.generator.get_state(), "training": self.training}
+        state |= {"history": list(history), "seconds": seconds}
+        partial = self.path.with_name(self.path.name + ".partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, partial)
+            os.replace(partial, self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise OSError(f"the training could not be saved to {self.path}: {error}") from error
