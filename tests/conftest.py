@@ -1,16 +1,23 @@
-import math
 import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from normbench import runs
+from normbench.config import Config
 from normbench.data import Dataset, load
 from normbench.experiments import EXPERIMENTS
-from normbench.train import Config, Run
+from normbench.train import Run
 
 ROOT = Path(__file__).parent.parent
+torch.set_num_threads(1)  # small networks on a busy machine wait for a second thread longer than it saves
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +28,10 @@ def digits() -> Dataset:
 @pytest.fixture(scope="session")
 def few_digits(digits) -> Dataset:
     """The first 300 training and 50 test images: enough for whether, too few for how well."""
-    parts = dict(x_train=digits.x_train[:300], y_train=digits.y_train[:300])
-    return Dataset("digits", digits.classes, **parts, x_test=digits.x_test[:50], y_test=digits.y_test[:50])
+    train, test = slice(300), slice(50)
+    return Dataset(
+        "digits", digits.classes, digits.x_train[train], digits.y_train[train], digits.x_test[test], digits.y_test[test]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -32,47 +41,87 @@ def mnist() -> Dataset:
 
 def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):
     """A run over 200 test images of which the first `errors` are wrong."""
-    history = tuple(
-        dict(
-            epoch=i,
-            train_loss=0.25,
-            penalty=1000 * l1,
-            train_accuracy=97.5,
-            test_loss=0.125,
-            test_accuracy=accuracy,
-            seconds=1.0,
-        )
-        for i, accuracy in enumerate(accuracies, 1)
-    )
+    scores = dict(train_loss=0.25, penalty=1000 * l1, train_accuracy=97.5, test_loss=0.125, seconds=1.0)
+    history = tuple(dict(epoch=epoch, test_accuracy=accuracy) | scores for epoch, accuracy in enumerate(accuracies, 1))
     correct = torch.arange(200) >= errors
     return Run(Config(nm, l1=l1, epochs=3), "made-up", history, correct, parameters=7000, seconds=4.0, device="CPU")
 
 
-def run_of(config, accuracy, dataset="mnist", images=2000, **row):
-    """A made-up run of `config` with that last-epoch test accuracy, wrong on its first test images."""
-    correct = torch.arange(images) >= round(images * (1 - accuracy / 100))
-    scores = dict(train_loss=0.02, penalty=0.03 * (config.l1 > 0), train_accuracy=98.0, test_loss=0.03)
+def run_of(config, accuracy, dataset="mnist", images=1000, best=None, lag=0.0, **row):
+    """A made-up run of `config` with that last-epoch test accuracy, wrong on its first test images.
+
+    `best` is the accuracy of its best epoch, where that is another; `lag` what running averages add to the loss.
+    """
+    correct = torch.arange(images) >= images * (1 - accuracy / 100)
+    penalty = 0.03 if config.l1 else 0.0
+    scores = dict(train_loss=0.02, penalty=penalty, train_accuracy=98.0, test_loss=0.03)
     scores |= dict(l1_norm=1000.0, zeros=0.0, seconds=1.0) | row
-    history = tuple(
+    history = [
         scores | dict(epoch=epoch, test_accuracy=accuracy - 0.5 * (config.epochs - epoch))
         for epoch in range(1, config.epochs + 1)
-    )
-    statistics = {kind: dict(test_loss=0.1, test_accuracy=accuracy) for kind in ("running", "precise", "batch")}
-    return Run(config, dataset, history, correct, parameters=7000, seconds=4.0, device="CPU", statistics=statistics)
+    ]
+    if best is not None:
+        history[0]["test_accuracy"] = best
+    losses = dict(running=0.1 + lag, precise=0.1, batch=0.1)
+    statistics = {kind: dict(test_loss=loss, test_accuracy=accuracy) for kind, loss in losses.items()}
+    how = dict(parameters=7000, seconds=4.0, device="CPU", statistics=statistics)
+    return Run(config, dataset, tuple(history), correct, **how)
 
 
 def noise(config, deviation=0.05):
-    """What a seed adds: known numbers, different for each seed, that say nothing of the arm."""
-    return deviation * math.sqrt(2) * math.sin(12.9898 * config.seed + len(config.nm) + 7 * config.l1 + config.lr)
+    """What chance adds to a run: the same each time for one config and seed, and nothing in common with another."""
+    return random.Random(repr(config)).gauss(0, deviation)
 
 
-def write_results(folder, accuracy, deviation=0.05):
-    """Made-up runs of every experiment in `folder`: `accuracy(config)` is each one's, but for what the seed does."""
-    for name, experiment in EXPERIMENTS.items():
-        path = folder / f"{name}.jsonl"
-        path.unlink(missing_ok=True)
-        for config in experiment.plan(folder):
-            runs.append(run_of(config, accuracy(config) + noise(config, deviation), experiment.data_name), path)
+def made_up_arms(configs, accuracy, seeds=16, deviation=0.03, dataset="mnist", images=10_000, **row):
+    """Arms of made-up runs: `accuracy(config)` is each one's, but for what the seed adds; `row` may be functions."""
+    return runs.arms(
+        run_of(
+            config,
+            accuracy(config) + noise(config, deviation),
+            dataset,
+            images,
+            **{key: value(config) if callable(value) else value for key, value in row.items()},
+        )
+        for seed in range(seeds)
+        for config in (replace(arm, seed=seed) for arm in configs)
+    )
+
+
+def write_results(folder, accuracy, deviation=0.05, **row):
+    """Made-up runs of every experiment in `folder`, as `made_up_arms` makes them."""
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        for name, experiment in EXPERIMENTS.items():
+            for config in experiment.plan(folder):
+                scores = {key: value(config) if callable(value) else value for key, value in row.items()}
+                spread = deviation(config) if callable(deviation) else deviation
+                made = run_of(config, accuracy(config) + noise(config, spread), experiment.data_name, **scores)
+                runs.append(made, folder / f"{name}.jsonl")
+    for name in ("notebook", "speed", "search", "cost", "step", "side_by_side"):
+        if (path := ROOT / "results" / f"{name}.jsonl").exists():
+            (folder / path.name).write_bytes(path.read_bytes())
+
+
+def interrupted(command, folder, marker):
+    """Start the command, send it Ctrl-C as soon as the file `marker` is there: exit status and its last words."""
+    environment = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    options = dict(cwd=folder, env=environment, start_new_session=True, text=True)
+    # Tests that a shell runs in the background would hand on to the command that Ctrl-C is to be ignored.
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+    try:
+        deadline = time.monotonic() + 600
+        while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
+        said = process.communicate(timeout=600)[1]
+    finally:
+        process.kill()
+    assert "Traceback" not in said, said
+    return process.returncode, said.splitlines()[-1]
 
 
 def pytest_collection_modifyitems(items):

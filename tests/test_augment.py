@@ -14,8 +14,9 @@ def test_no_change_is_no_change():
     torch.testing.assert_close(warp(images, affine_matrices(3, (6, 9), **NONE)), images)
 
 
-def test_same_as_affine_grid():
-    images, matrices = torch.rand(5, 1, 28, 20), affine_matrices(5, (28, 20))
+@pytest.mark.parametrize("size", ((28, 20), (20, 28)))
+def test_same_as_affine_grid(size):
+    images, matrices = torch.rand(5, 1, *size), affine_matrices(5, size)
     grid = F.affine_grid(matrices, images.shape, align_corners=False)
     torch.testing.assert_close(warp(images, matrices), F.grid_sample(images, grid, align_corners=False))
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from normbench.batch_statistics import split, train_and_split, train_or_diverge, with_precise_statistics
-from normbench.train import Config, build, train
+from normbench.batch_statistics import split, train_and_split, with_precise_statistics
+from normbench.config import Config
+from normbench.train import build, train, train_or_diverge
 
 TINY = Config("BN", epochs=2, batch_size=4, lr=0.02)
 
@@ -33,9 +34,9 @@ def test_precise_statistics_are_those_of_all_training_images(few_digits):
 def test_split_tells_the_three_statistics_apart(few_digits):
     net = build(TINY, few_digits)
     run = train(TINY, few_digits, progress=False, net=net)
-    found = split(net, TINY, few_digits)
-    assert found["running"]["test_loss"] == pytest.approx(run.history[-1]["test_loss"], rel=1e-5)
-    assert len({scores["test_loss"] for scores in found.values()}) == 3
+    statistics = split(net, TINY, few_digits)
+    assert statistics["running"]["test_loss"] == pytest.approx(run.history[-1]["test_loss"], rel=1e-5)
+    assert len({scores["test_loss"] for scores in statistics.values()}) == 3
     whole = split(net, dataclasses.replace(TINY, batch_size=50), few_digits)
     x = few_digits.standardize(few_digits.x_test)
     with torch.inference_mode():
@@ -43,10 +44,20 @@ def test_split_tells_the_three_statistics_apart(few_digits):
     assert whole["batch"]["test_loss"] == pytest.approx(in_one_batch.item(), rel=1e-5)
 
 
+def test_split_of_a_network_that_returns_logits(few_digits):
+    net = build(TINY, few_digits)
+    logits = nn.Sequential(net.features, net.average, net.classifier)
+    for statistics, scores in split(net, TINY, few_digits).items():
+        assert split(logits, TINY, few_digits)[statistics] == pytest.approx(scores, rel=1e-5)
+
+
 def test_only_batch_norm_is_split(few_digits):
-    assert train_and_split(dataclasses.replace(TINY, nm="GN"), few_digits, progress=False).statistics == {}
+    group_norm = train_and_split(dataclasses.replace(TINY, nm="GN"), few_digits, progress=False)
+    assert group_norm.statistics == {}
     run = train_and_split(dataclasses.replace(TINY, images=200), few_digits, progress=False)
     assert run.statistics["running"]["test_accuracy"] == pytest.approx(run.history[-1]["test_accuracy"])
+    for finished in (run, group_norm):
+        assert finished.fingerprint["trainer"] == "normbench.batch_statistics.train_and_split"
 
 
 def test_a_rate_that_is_too_high_is_a_run_without_a_right_image(few_digits):

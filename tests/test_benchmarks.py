@@ -62,11 +62,6 @@ def test_the_search_s_notation(layers, parameters):
     assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_accuracy_md_says_what_the_log_says():
-    text = search.SHOWN.read_text()
-    assert search.shown(text) == text, "run `python -m benchmarks.search`"
-
-
 def test_the_cost_figure_shows_what_grows():
     seconds = {"ours": 1.0, "conventional": 8.0}
     rows = [

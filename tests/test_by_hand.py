@@ -1,15 +1,13 @@
 import math
 import re
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.patches import Rectangle
 from torch import nn
 
-from normbench import by_hand, by_hand_figures
+from normbench import by_hand
 from normbench.by_hand import DECIMALS, EXAMPLE
-from normbench.published import slips
+from normbench.report import page
 
 NAMES = ("BN", "GN", "LN", "IN")
 SETS = {"BN": (4, 16), "GN": (8, 8), "LN": (4, 16), "IN": (16, 4)}  # of EXAMPLE, and the cells of each
@@ -114,13 +112,9 @@ def test_rounding_shows_no_minus_before_zero():
 @pytest.mark.parametrize("groups", (1, 4))
 def test_parameters_are_a_pair_a_channel_or_element(shape, groups):
     c, h, w = shape
-    counted = {name: by_hand.count(layer) for name, layer in by_hand.layers(c, h, w, groups).items()}
-    element = 2 * c * h * w
-    assert list(counted.values()) == [2 * c, 2 * c, 2 * c, element, 2 * c]
-    rows = by_hand.trainable_table(c, h, w, groups).splitlines()[2:]
-    for row, (name, n) in zip(rows, counted.items(), strict=True):
-        assert row.startswith(f"| {name} |") and f"**{n:,}**" in row
-    assert f"| {2 * c}: a running mean" in rows[0] and not any("running" in row for row in rows[1:])
+    made = by_hand.layers(c, h, w, groups)
+    assert [by_hand.trainable(layer) for layer in made.values()] == [2 * c, 2 * c, 2 * c, 2 * c * h * w, 2 * c]
+    assert {name: by_hand.averages(layer) for name, layer in made.items() if by_hand.averages(layer)} == {"BN": 2 * c}
 
 
 def test_running_statistics_are_kept_and_not_trained():
@@ -133,13 +127,11 @@ def test_running_statistics_are_kept_and_not_trained():
     assert blue.variance == pytest.approx(blue.squares / blue.n)
 
 
-def test_slips():
-    rows = dict(line.strip("| ").split(" | ") for line in slips().splitlines()[2:])
-    keys = ("C, GN", "E, BN", "E, LN", "n − 1", "LN has 6", "GN has 12", "A:")
-    assert len(rows) == len(keys)
-    c, mean, layer, biased, ln, gn, weights = (next(v for k, v in rows.items() if key in k) for key in keys)
+def test_the_page_of_slips():
+    rows = [line.strip("| ").split(" | ") for line in page("slips.md").splitlines() if line.startswith("|")][2:]
+    c, mean, layer, biased, ln, gn, weights = (correct for _, correct in rows)
     assert "**−0.25**" in c and "3.4375" in c and "**1.854**" in c
-    assert "5.1 / 13 = **0.3923**" in mean and "5.1 / 12 = 0.425 " in mean
+    assert "5.1 / 13 = **0.3923**" in mean
     total = DECIMALS[0].sum().item()
     assert numbers(layer)[-4:] == pytest.approx([total, 16, total / 16, (total - 0.5) / 16], abs=5e-5)
     blue = DECIMALS[:, 0]
@@ -149,56 +141,7 @@ def test_slips():
     assert "leave it with 0 and 1;" in weights
 
 
-def shown(axes):
-    """The numbers in the cells of a picture, row by row, and those of its labels."""
-    texts = [text for text in axes.texts if any(c.isdigit() for c in text.get_text())]
-    cells = [text for text in texts if not re.search("[μσ]|numbers", text.get_text())]
-    places = sorted(cells, key=lambda text: (round(text.get_position()[1], 3), text.get_position()[0]))
-    labels = [numbers(text.get_text()) for text in texts if "μ =" in text.get_text()]
-    return [numbers(text.get_text())[0] for text in places], labels
-
-
-def rows_of(batch):
-    return batch.transpose(1, 2).flatten().tolist()  # image, row, channel, column
-
-
-@pytest.mark.parametrize("nm", NAMES)
-def test_pictures_show_the_computed_numbers(nm):
-    before, after = by_hand_figures.plot_before_and_after(nm).axes
-    worked = by_hand.work_all(EXAMPLE, nm)
-    expected = [[round(w.mean, 3), round(w.deviation, 3)] for w in worked]
-    for axes in (by_hand_figures.plot_by_hand(nm).axes[0], before):
-        cells, labels = shown(axes)
-        assert cells == rows_of(EXAMPLE) and labels == expected
-        assert f"{len(worked)} means" in axes.get_title("left")
-    cells, labels = shown(after)
-    result = layers(nm, 4)[0].double()(EXAMPLE).detach()
-    assert cells == pytest.approx(rows_of(result), abs=0.005001)
-    assert labels == [[0, 1]] * len(worked)
-
-
-@pytest.mark.parametrize(("nm", "groups"), (*((nm, 2) for nm in NAMES), ("GN", 1), ("GN", 4)))
-def test_every_frame_holds_its_set_and_one_colour(nm, groups):
-    """A cell is 1 wide; a frame is wider, and filled paler than its cells."""
-    (axes,) = by_hand_figures.plot_by_hand(nm, groups).axes
-    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    frames = [patch for patch in patches if patch.get_width() > 1]
-    cells = [patch for patch in patches if patch.get_width() == 1]
-    member = by_hand.sets(nm, EXAMPLE.shape, groups).flatten().tolist()
-    assert len(cells) == len(member) and len(frames) == len(set(member))
-    held = [[cell for cell in cells if frame.get_bbox().contains(*cell.get_center())] for frame in frames]
-    assert sorted(map(len, held)) == sorted(member.count(i) for i in set(member))
-    colors = [{cell.get_facecolor() for cell in inside} for inside in held]
-    assert all(len(color) == 1 for color in colors) and len(set.union(*colors)) == len(frames)
-
-
-def test_the_four_in_one_picture():
-    figure = by_hand_figures.plot_all_by_hand()
-    for axes, nm in zip(figure.axes, ("BN", "LN", "GN", "IN"), strict=True):
-        cells, labels = shown(axes)
-        assert f"({nm})" in axes.get_title("left") and cells == rows_of(EXAMPLE) and len(labels) == SETS[nm][0]
-    figure.draw_without_rendering()
-    assert len({round(axes.transData.transform([(1, 0)])[0, 0] - axes.bbox.x0) for axes in figure.axes}) == 1
-    boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    assert not plt.get_fignums()
+def test_the_page_of_what_is_trained():
+    rows = [line for line in page("trainable.md").splitlines() if line.startswith("| ")][1:]
+    assert [numbers(row.split("|")[3])[0] for row in rows] == [8, 8, 8, 32, 8]
+    assert "`BatchNorm2d(4)`" in rows[0] and rows[0].endswith("| 8 |") and rows[1].endswith("| – |")

@@ -1,135 +1,190 @@
-import dataclasses
+"""Every rule, on made-up trainings that confirm, refute and leave undecided."""
 
-import numpy as np
+import math
+from dataclasses import replace
+
 import pytest
-from conftest import noise, run_of, write_results
+from conftest import made_up_arms, noise
 
-from normbench import parts
-from normbench.claims import claims
-from normbench.experiments import MAIN, SHORT, arms
-from normbench.verdicts import compared, pairwise
+from normbench import claims
+from normbench.config import Config
+from normbench.experiments import MAIN, PLAIN, STRONG_L1, WITH_L1
+from normbench.runs import Arm
 
-PARTS_OF_RUNS = set(parts.PARTS) - {"results", "parameters", "slips", "speed"}
+MNIST = (*PLAIN.values(), *WITH_L1.values())
+CIFAR10 = tuple(map(Config, ("BN", "GN", "LN")))
+SIZES = tuple(Config(nm, batch_size=size) for nm in ("BN", "GN", "LN") for size in (2, 32))
 
 
-def made_up(means, seeds=16):
-    """Runs of each of MAIN with those means."""
-    return arms(
-        run_of(config, mean + noise(config))
-        for arm, mean in zip(MAIN, means)
-        for config in (dataclasses.replace(arm, seed=seed) for seed in range(seeds))
+def better(points, **wanted):
+    """An accuracy of 98 %, and so many points more for configs with these values."""
+    return lambda config: 98.0 + points * all(getattr(config, key) == value for key, value in wanted.items())
+
+
+def by_norm(**points):
+    return lambda config: 98.0 + points.get(config.nm, 0.0)
+
+
+def l1_adds(points):
+    return lambda config: 98.0 + (points if config.l1 else 0.0)
+
+
+@pytest.mark.parametrize(
+    "rule, accuracy, verdict",
+    (
+        (claims.best, better(0.3, nm="BN"), "confirmed"),
+        (claims.best, by_norm(LN=0.3), "refuted"),  # another is better
+        (claims.best, by_norm(), "refuted"),  # the others are as good
+        (claims.best, by_norm(BN=0.3, GN=0.3), "refuted"),  # one of them is as good
+        (claims.order, by_norm(GN=0.6, BN=0.3), "confirmed"),
+        (claims.order, by_norm(GN=0.3, BN=0.6), "refuted"),
+        (claims.order, by_norm(GN=0.6), "refuted"),  # BN and LN are the same
+        (claims.instance_norm, by_norm(IN=-0.3), "confirmed"),
+        (claims.instance_norm, by_norm(IN=0.3), "refuted"),
+        (claims.instance_norm, by_norm(IN=-0.3, LN=-0.3), "refuted"),  # LN does as badly
+        (claims.normalization_matters, by_norm(IN=-0.3), "confirmed"),
+        (claims.normalization_matters, by_norm(), "refuted"),
+        (claims.l1_gain, l1_adds(-0.3), "confirmed"),
+        (claims.l1_gain, l1_adds(0.0), "confirmed"),
+        (claims.l1_gain, l1_adds(0.3), "refuted"),
+        (claims.l1_gain, better(0.3, l1=1e-4, nm="LN"), "refuted"),  # one that gains is enough
+        (claims.l1_cost, l1_adds(0.3), "confirmed"),
+        (claims.l1_cost, l1_adds(0.0), "confirmed"),
+        (claims.l1_cost, l1_adds(-0.3), "refuted"),
+    ),
+)
+def test_rules_on_accuracy(rule, accuracy, verdict):
+    claim = rule(made_up_arms(MNIST, accuracy, deviation=0.02, seeds=24))
+    assert claim.verdict == verdict and claim.needs is None, claim
+    assert claim.trained == "MNIST, 20 epochs, 24 seeds an arm"
+
+
+@pytest.mark.parametrize(
+    "rule, accuracy",
+    (
+        (claims.best, by_norm(BN=0.05)),  # neither surely better nor surely as good
+        (claims.best, by_norm(BN=0.6, GN=0.58)),  # ahead of LN alone
+        (claims.order, by_norm(GN=0.6, BN=0.05)),
+        (claims.instance_norm, by_norm(IN=-0.05)),
+        (claims.normalization_matters, by_norm()),
+        (claims.l1_gain, l1_adds(0.03)),
+        (claims.l1_cost, l1_adds(-0.03)),
+    ),
+)
+def test_noise_leaves_claims_undecided(rule, accuracy):
+    claim = rule(made_up_arms(MNIST, accuracy, deviation=0.15, seeds=10))
+    assert claim.verdict == "undecided" and claim.needs > 10, claim
+    assert claim.interval.low < 0 < claim.interval.high
+
+
+def test_the_interval_beside_a_verdict_decides_it():
+    confirmed = claims.best(made_up_arms(MNIST, better(0.3, nm="BN")))
+    assert confirmed.measured == "BN + L1 − GN" or confirmed.measured == "BN + L1 − LN"
+    assert 0 < confirmed.interval.low < 0.3 < confirmed.interval.high < 0.6
+    refuted = claims.best(made_up_arms(MNIST, by_norm(LN=0.3)))
+    assert refuted.measured == "BN + L1 − LN" and refuted.interval.high < 0
+    same = claims.best(made_up_arms(MNIST, by_norm(), deviation=0.01))
+    assert -0.05 < same.interval.low < same.interval.high < 0.05
+    matters = claims.normalization_matters(made_up_arms(MNIST, by_norm(GN=0.5)))
+    assert matters.measured.startswith("GN − ") and matters.interval.low > 0
+    gain = claims.l1_gain(made_up_arms(MNIST, better(0.3, l1=1e-4, nm="LN")))
+    assert gain.measured == "LN + L1 − LN" and gain.interval.low > 0
+
+
+def scaled(**factors):
+    """Arms whose seeds scatter by other factors."""
+    return made_up_arms(
+        MNIST, lambda config: 98.0 + noise(config, 0.1) * factors.get(config.nm, 1.0), deviation=0.0, seeds=24
     )
 
 
 @pytest.mark.parametrize(
-    "means, sign, verdict",
+    "factors, verdict, rival",
     (
-        ((99.5, 99.0, 99.0), +1, "confirmed"),
-        ((99.5, 99.0, 99.7), +1, "refuted"),  # another is better
-        ((99.5, 99.5, 99.0), +1, "refuted"),  # another is as good
-        ((99.5, 99.47, 99.0), +1, "undecided"),  # neither surely better nor surely as good
-        ((99.0, 99.5, 99.5), -1, "confirmed"),
-        ((99.5, 99.0, 99.0), -1, "refuted"),
+        (dict(BN=0.1), "confirmed", None),
+        (dict(BN=0.1, GN=0.1), "undecided", "GN"),  # more consistent than LN alone
+        (dict(GN=0.1), "refuted", "GN"),
+        (dict(), "undecided", None),
     ),
 )
-def test_best_and_worse(means, sign, verdict):
-    first, *others = MAIN
-    pairs = [(first, other)[::sign] for other in others]
-    assert compared(made_up(means), pairs) == verdict
+def test_most_consistent(factors, verdict, rival):
+    claim = claims.consistent(scaled(**factors))
+    assert claim.verdict == verdict
+    assert rival is None or claim.measured.endswith(f"/ {rival}")
+    if verdict == "confirmed":
+        assert claim.interval.high < 1
+    if verdict == "refuted":
+        assert claim.interval.low > 1
 
 
-def test_p_values_are_corrected_for_their_number():
-    found, (first, *others) = made_up((99.5, 99.46, 99.46)), MAIN
-    alone = [pairwise(found, [(first, other)])[first, other].p for other in others]
-    together = [each.p for each in pairwise(found, [(first, other) for other in others]).values()]
-    assert min(together) == pytest.approx(2 * min(alone)) and max(together) >= max(alone)
+def test_seeds_that_would_tell_a_ratio_of_deviations():
+    assert claims._seeds_for_ratio(2.0) == claims._seeds_for_ratio(0.5) == 18  # 1 + (2.80 / ln 2)²
+    assert claims._seeds_for_ratio(1.0) is None
 
 
-def decided(folder, accuracy, deviation=0.02):
-    write_results(folder, accuracy, deviation)
-    return {claim.says: claim for claim in claims(folder)}
+@pytest.mark.parametrize("excess, verdict", ((0.05, "confirmed"), (0.01, "refuted"), (0.03, "undecided")))
+def test_training_loss(excess, verdict):
+    """The penalty of the made-up runs is 0.03."""
+
+    def loss(config):
+        return 0.02 + excess * (config.l1 > 0) + noise(config, 0.002)
+
+    claim = claims.training_loss(made_up_arms(MNIST, by_norm(), train_loss=loss))
+    assert claim.verdict == verdict
+    assert claim.interval.estimate == pytest.approx(excess, abs=0.002)
 
 
-BEST, ORDER, IN_IS_WORSE = "BN + L1 is best", "GN is best, then BN, then LN", "instance norm underperforms"
-CONFOUNDED = "its arms, which differ in their penalties too, differ by their normalization"
-NO_EFFECT, NO_COST = "L1 is not effective in a CNN", "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
-ONE_SEED, SMALL_BATCHES = (
-    "one training of each shows which is best",
-    "from 32 images a batch to 2, BN loses more than GN",
+@pytest.mark.parametrize("points, verdict", ((1.0, "confirmed"), (0.0, "refuted")))
+def test_one_seed(points, verdict):
+    claim = claims.one_seed(made_up_arms(MNIST, by_norm(LN=points)))
+    assert claim.verdict == verdict
+    if points:
+        assert claim.interval.estimate == 100 and "LN" in claim.measured
+
+
+def test_one_seed_stays_undecided_near_certainty():
+    claim = claims.one_seed(made_up_arms(MNIST, by_norm(LN=0.1), deviation=0.04, seeds=6))
+    assert claim.verdict == "undecided" and claim.interval.low < 95 < claim.interval.high
+
+
+@pytest.mark.parametrize("gain, verdict", ((0.0, "confirmed"), (0.2, "refuted"), (0.05, "undecided")))
+def test_best_epoch(gain, verdict):
+    arms = made_up_arms(MNIST, by_norm())
+    for arm in arms.values():
+        for run in arm.runs:
+            run.history[0]["test_accuracy"] = run.last["test_accuracy"] + gain + noise(run.config, gain / 2)
+    claim = claims.best_epoch(arms)
+    assert claim.verdict == verdict and claim.interval.estimate == pytest.approx(gain, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "points, deviation, verdict",
+    ((1.2, 0.1, "confirmed"), (0.5, 0.1, "refuted"), (0.0, 0.1, "refuted"), (0.5, 1.0, "undecided")),
 )
-D_SPREAD = "on CIFAR-10, GN is 1.15 points above LN (though D's code builds BN in all three)"
-BEST_EPOCH = "the best epoch's test accuracy is the model's (within 0.05 points)"
+def test_the_spread_of_study_d(points, deviation, verdict):
+    arms = made_up_arms(CIFAR10, by_norm(GN=points), deviation=deviation, dataset="cifar10", seeds=8)
+    assert claims.spread(arms).verdict == verdict
 
 
-def test_claims_that_hold(tmp_path):
+@pytest.mark.parametrize("loss, verdict", ((-1.0, "confirmed"), (1.0, "refuted"), (0.0, "undecided")))
+def test_strong_l1(loss, verdict):
+    def training_accuracy(config):
+        return 98.0 + loss * (config.l1 == 1e-3) + noise(config, 0.1)
+
+    claim = claims.strong_l1(made_up_arms(STRONG_L1, by_norm(), seeds=5, train_accuracy=training_accuracy))
+    assert claim.verdict == verdict and claim.interval.estimate == pytest.approx(loss, abs=0.2)
+
+
+@pytest.mark.parametrize("lost, verdict", ((1.0, "confirmed"), (-1.0, "refuted"), (0.0, "undecided")))
+def test_small_batches(lost, verdict):
     def accuracy(config):
-        small_batch = 3 * (config.nm == "BN" and config.batch_size == 2)
-        strong = dict(none=95.0, IN=97.0, BN=99.4, GN=99.2, LN=98.0)[config.nm]
-        return strong + 0.3 * (config.nm == "BN" and config.epochs == 20) - small_batch
+        small_bn = config.nm == "BN" and config.batch_size == 2
+        return (98.0 - lost if small_bn else 98.0) + 0.1 * math.sin(config.seed * config.batch_size)
 
-    found = decided(tmp_path, accuracy)
-    for says in (BEST, IN_IS_WORSE, CONFOUNDED, NO_EFFECT, NO_COST, ONE_SEED, SMALL_BATCHES, D_SPREAD, BEST_EPOCH):
-        assert found[says].verdict == "confirmed", says
-    assert found[ORDER].verdict == "refuted"
-    assert "BN + L1 − GN, the best of the others: +0.5" in found[BEST].number
-    assert found[BEST].runs == "MNIST, 20 epochs, 16 seeds an arm"
-    assert found[D_SPREAD].runs == "10,000 images of CIFAR-10, 2 epochs, 5 seeds an arm"
-    assert found[ONE_SEED].number.startswith("BN + L1, the most frequent winner, wins in 100 %")
-    assert "difference +3.0" in found[SMALL_BATCHES].number
+    assert claims.small_batches(made_up_arms(SIZES, accuracy, seeds=4)).verdict == verdict
 
 
-def test_claims_that_do_not_hold(tmp_path):
-    """All arms alike, but for instance norm, which is better, and L1, which helps."""
-    found = decided(tmp_path, lambda config: 98.0 + 0.5 * (config.nm == "IN") + 0.5 * (config.l1 > 0))
-    for says in (ORDER, IN_IS_WORSE, NO_EFFECT, D_SPREAD, "the training loss of BN + L1 is quite high"):
-        assert found[says].verdict == "refuted", says
-    assert found[NO_COST].verdict == "confirmed", "L1 helps, and so it costs nothing"
-    assert found[CONFOUNDED].verdict == "undecided", "both differ"
-    loss = found["the training loss of BN + L1 is quite high"]
-    assert loss.number == "loss on the images − the others': +0.0000; the penalty plotted with it: 0.0300"
-
-
-def test_claims_about_penalties_that_do_not_hold(tmp_path):
-    found = decided(
-        tmp_path, lambda config: 98.0 - 0.5 * (config.l1 > 0) + (config.nm == "BN") * (config.batch_size == 2)
-    )
-    assert found[NO_COST].verdict == found[CONFOUNDED].verdict == found[SMALL_BATCHES].verdict == "refuted"
-    assert found[NO_EFFECT].verdict == "confirmed", "it harms"
-
-
-def test_noise_leaves_claims_undecided(tmp_path):
-    found = decided(tmp_path, lambda config: 98.0, deviation=0.4)
-    for says in (BEST, IN_IS_WORSE, CONFOUNDED, NO_EFFECT, NO_COST, SMALL_BATCHES, "BN is the most consistent"):
-        assert found[says].verdict == "undecided", says
-    assert found[ONE_SEED].verdict == "refuted", "each wins a part of the time"
-
-
-def test_the_best_epoch_is_compared_with_the_last(tmp_path, monkeypatch):
-    write_results(tmp_path, lambda config: 99.0)
-    monkeypatch.setattr(
-        "normbench.claims.best_epochs", lambda runs: [run.history[-1]["test_accuracy"] + 0.2 for run in runs]
-    )
-    (claim,) = (claim for claim in claims(tmp_path) if claim.says == BEST_EPOCH)
-    assert claim.verdict == "refuted" and claim.number == "best − last epoch: +0.200"
-
-
-def test_every_part_of_runs_is_made_from_them(tmp_path):
-    write_results(tmp_path, lambda config: 98.0)
-    before = {name: parts.part(name, tmp_path) for name in PARTS_OF_RUNS}
-    write_results(tmp_path, lambda config: 97.0 + 0.2 * (config.nm == "BN"))
-    for name, text in before.items():
-        assert parts.part(name, tmp_path) != text, name
-
-
-def test_the_answer_s_table(tmp_path):
-    write_results(tmp_path, lambda config: 98.0 + (config.nm == "LN"))
-    short, table, *_ = parts.part("answer", tmp_path).split("\n\n")
-    head, _, *rows = table.splitlines()
-    assert "| MNIST, 20 epochs |" in head and "| 10,000 images of MNIST, 2 epochs, 2 a batch |" in head
-    cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
-    assert cells[0] == "**LN**" and all(float(cell.split(" ± ")[0]) == pytest.approx(99, abs=0.1) for cell in cells[1:])
-    of_short = [99.0 + noise(dataclasses.replace(SHORT["LN"], seed=seed)) for seed in range(40, 48)]
-    assert cells[2].startswith(f"{np.mean(of_short):.2f} ± ")
-    assert "- **MNIST, 20 epochs**: LN is significantly above " in parts.part("answer", tmp_path)
-    assert short.startswith("**In short**: use one (LN is 1.0")
-    assert "significantly above all others is LN (MNIST, 20 epochs), LN (MNIST, 4 epochs)" in short
+def test_which_trainings_a_claim_rests_on():
+    arms = made_up_arms([replace(config, images=10_000, epochs=2) for config in MAIN], by_norm(), seeds=4)
+    assert claims.trained(arms) == "10,000 images of MNIST, 2 epochs, 4 seeds an arm"
+    assert isinstance(next(iter(arms.values())), Arm)

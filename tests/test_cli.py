@@ -1,27 +1,25 @@
 """The command line as its users call it; training itself is tested elsewhere."""
 
-import os
 import re
-import signal
-import subprocess
+import shlex
 import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from conftest import interrupted, run_of
 
 from normbench import __main__ as cli
-from normbench import experiments, runs
+from normbench import commands, experiments, runs
 from normbench.config import Config
-from normbench.experiments import Experiment, seeded
+from normbench.experiments import Experiment
 
-ROOT = Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500"]
 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path, capsys):
-    """Run `python -m normbench …` in this process, in an empty folder: exit status, output, errors."""
+    """Run `normbench …` in this process, in an empty folder: exit status, output, errors."""
     monkeypatch.chdir(tmp_path)
 
     def called(*arguments):
@@ -43,8 +41,11 @@ def test_train_shows_summary_and_result_and_keeps_figures(call, tmp_path):
     assert {"curves.png", "misclassified.png", "run.jsonl", "checkpoint.pt"} == {p.name for p in folder.iterdir()}
     (run,) = runs.read(folder / "run.jsonl")
     assert run.config == Config("GN", gp=4, l1=1e-4, epochs=1, batch_size=500, seed=3)
-    line = f"GN (4 groups) + L1 on digits: {run.history[-1]['test_accuracy']:.2f} % of 297 test images right after 1 "
-    assert line in shown and f"{run.errors} wrong" in shown
+    line = shown.splitlines()[-2]
+    assert (
+        line.startswith("GN (4 groups) + L1 on ") and f": {run.last['test_accuracy']:.2f} % of 297 test images" in line
+    )
+    assert f"{run.errors} wrong" in line and str(folder.relative_to(tmp_path)) in shown.splitlines()[-1]
 
 
 def test_the_same_training_again_is_not_repeated_and_another_has_its_own_folder(call, tmp_path, monkeypatch):
@@ -53,7 +54,19 @@ def test_the_same_training_again_is_not_repeated_and_another_has_its_own_folder(
     assert len(list((tmp_path / "runs" / "train").iterdir())) == 2
     monkeypatch.setattr("normbench.train.train_epoch", None)
     again = call("train", *TINY)[1]
-    assert re.findall(r"on digits: \S+ %", first) == re.findall(r"on digits: \S+ %", again)
+    accuracies = [re.search(r": (\S+ %) of 297 test images right", shown)[1] for shown in (first, again)]
+    assert accuracies[0] == accuracies[1]
+
+
+def test_train_on_other_data_of_the_same_name_trains_anew(call, tmp_path, few_digits):
+    images, labels = few_digits.x_train[:, 0].numpy(), few_digits.y_train.numpy()
+    for x in (images, images[:, ::-1]):
+        np.savez(tmp_path / "mine.npz", x_train=x, y_train=labels, x_test=x, y_test=labels)
+        arguments = ["--dataset", "mine", "--data-dir", str(tmp_path), "--epochs", "1", "--images", "200"]
+        assert call("train", *arguments)[0] == 0
+    (first,), (second,) = (runs.read(file) for file in tmp_path.glob("runs/train/*/run.jsonl"))
+    assert first.config == second.config and first.dataset == second.dataset == "mine"
+    assert first.history[0]["test_loss"] != second.history[0]["test_loss"]
 
 
 @pytest.mark.parametrize(
@@ -70,19 +83,44 @@ def test_the_same_training_again_is_not_repeated_and_another_has_its_own_folder(
         (["--device", "tpu"], "DEVICE 'tpu' cannot be used here"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet'"),
         (["--output", "/proc/1/x"], "/proc/1/x"),
+        (["--output", ""], "--output '' names no folder"),
     ),
 )
-def test_bad_input_gets_one_clear_line(call, arguments, message):
-    defaults = ["--dataset", "digits"] * ("--dataset" not in arguments) + ["--epochs", "1"] * (
-        "--epochs" not in arguments
-    )
-    status, _, said = call("train", *defaults, *arguments)
+def test_bad_input_to_train_gets_one_clear_line(call, arguments, message):
+    status, _, said = call("train", "--dataset", "digits", "--epochs", "1", *arguments)
     assert status == 2 and message in said.splitlines()[-1] and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    (
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried\nmore"),
+        RuntimeError("Storage size calculation overflowed with sizes=[8000000000, 8000000000, 3, 3]"),
+        MemoryError(),
+    ),
+)
+def test_want_of_memory_gets_one_line(call, monkeypatch, error):
+    def build(*_):
+        raise error
+
+    monkeypatch.setattr(commands, "build", build)
+    status, _, said = call("train", *TINY)
+    (line,) = said.splitlines()
+    assert status == 2 and line.startswith("there is not enough memory for this training: ") and not line.endswith(" ")
+
+
+def test_a_mistake_in_the_program_is_not_taken_for_want_of_memory(call, monkeypatch):
+    def build(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(commands, "build", build)
+    with pytest.raises(RuntimeError, match="mat1"):
+        call("train", *TINY)
 
 
 def test_an_unknown_study(call):
     status, shown, said = call("study", "everything")
-    assert status == 2 and "accuracy" in shown + said and "Traceback" not in shown + said
+    assert status == 2 and "head_to_head" in shown + said and "Traceback" not in shown + said
 
 
 def test_what_cannot_be_parsed(call):
@@ -94,77 +132,141 @@ def test_help_teaches(call):
     status, shown, _ = call("train", "--help")
     for part in ("--nm", "--gp", "must divide every", "--l1", "--proximal", "exact zeros", "--dataset", "cifar10"):
         assert part in " ".join(shown.replace("│", " ").split()), part
-    assert status in (0, None)
+    assert "usage: python -m normbench train" in shown and status in (0, None)
+
+
+# Studies
+
+made = []
+
+
+def make(config, data, progress):
+    """A trainer that trains nothing, and is stopped at the seed 9."""
+    if config.seed == 9:
+        raise KeyboardInterrupt
+    made.append(config)
+    return run_of(config, 90.0 + config.seed, data.name, images=len(data.y_test))
+
+
+def refuse(*_, **__):
+    raise AssertionError("this is not needed")
 
 
 @pytest.fixture
 def small_study(monkeypatch):
     arms = Config("GN", epochs=1), Config("LN", epochs=1)
-    small = Experiment("It is run", "digits", lambda _: seeded(arms, (1, 2)))
-    monkeypatch.setitem(experiments.EXPERIMENTS, "accuracy", small)
+    small = Experiment("Is it run?", "digits", lambda _: arms, (1, 2), trainer=make)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "luck", small)
+    made.clear()
     return small
 
 
-def test_study_runs_what_is_missing(call, small_study, tmp_path, monkeypatch):
-    status, shown, _ = call("study", "accuracy", "--output", "out", "--workers", "1")
-    assert status == 0 and "| GN | " in shown and "| LN | " in shown
-    lines = (tmp_path / "out" / "accuracy.jsonl").read_text().splitlines(keepends=True)
-    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.plan(tmp_path)
-    (tmp_path / "out" / "accuracy.jsonl").write_text("".join(lines[:3]))
-    call("study", "accuracy", "--output", "out", "--workers", "1")
-    assert [run.config for run in runs.read(tmp_path / "out" / "accuracy.jsonl")] == small_study.plan(tmp_path)
-    monkeypatch.setattr("normbench.runs.train", None)
-    assert call("study", "accuracy", "--output", "out", "--workers", "1")[0] == 0
+def test_study_runs_what_is_missing(call, small_study, tmp_path):
+    status, shown, said = call("study", "luck", "--output", "out", "--workers", "1")
+    assert status == 0 and said == "" and "Is it run?" in shown and "| GN | " in shown and "| LN | " in shown
+    assert "4 of 4 trainings are to be done" in shown and "(1 of 4, about " in shown and "(4 of 4)" in shown
+    path = tmp_path / "out" / "luck.jsonl"
+    assert [run.config for run in runs.read(path)] == made == small_study.plan(tmp_path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    assert "1 of 4 trainings are to be done" in call("study", "luck", "--output", "out", "--workers", "1")[1]
+    assert [run.config for run in runs.read(path)] == small_study.plan(tmp_path)
+
+
+def test_a_complete_study_needs_neither_data_nor_a_file_to_write_to(call, small_study, tmp_path, monkeypatch):
+    path = tmp_path / "out" / "luck.jsonl"
+    for config in small_study.plan(tmp_path):
+        commit = "0123456789" * 4 if config.nm == "GN" else ""
+        runs.append(replace(run_of(config, 90.0 + config.seed, "digits"), commit=commit), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "load", refuse)
+        patch.setattr(runs, "_add", refuse)
+        status, shown, _ = call("study", "luck", "--output", "out")
+    assert status == 0 and "| GN | " in shown and "91.50" in shown
+    assert "All 4 trainings are in out/luck.jsonl (code of commit 0123456): nothing is trained." in shown
+    assert "delete that file" in shown and "--output" in shown and not made
+
+
+def test_runs_on_another_data_set_do_not_complete_a_study(call, small_study, tmp_path, monkeypatch):
+    for config in small_study.plan(tmp_path):
+        runs.append(run_of(config, 90.0, "digits"), tmp_path / "out" / "luck.jsonl")
+    monkeypatch.setitem(experiments.EXPERIMENTS, "luck", replace(small_study, dataset="fashion"))
+    status, _, said = call("study", "luck", "--output", "out")
+    assert status == 2 and said.startswith("unknown data set 'fashion'")
 
 
 def test_study_on_held_out_images_leaves_results_alone(call, small_study, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "HELD_OUT", 300)
-    assert call("study", "accuracy", "--validation")[0] == 0
-    found = runs.read(tmp_path / "runs" / "validation" / "accuracy.jsonl")
-    assert {run.dataset for run in found} == {"digits (validation)"}
+    assert call("study", "luck", "--validation", "--workers", "1")[0] == 0
+    stored = runs.read(tmp_path / "runs" / "validation" / "luck.jsonl")
+    assert {run.dataset for run in stored} == {"digits (validation)"} and {len(run.correct) for run in stored} == {300}
+    assert "All 4 trainings are in runs/validation/luck.jsonl" in call("study", "luck", "--validation")[1]
 
 
-def interrupted(command, folder, marker):
-    """Start the command, send it Ctrl-C as soon as the file `marker` is there: exit status and its last words."""
-    options = dict(cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, text=True)
-    # Tests that a shell runs in the background would hand on to the command that Ctrl-C is to be ignored.
-    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
-    try:
-        deadline = time.monotonic() + 120
-        while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
-        said = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
-    assert "Traceback" not in said, said
-    return process.returncode, said.splitlines()[-1]
+@pytest.mark.parametrize(
+    "arguments, message",
+    (
+        (["--gpus", "0.5"], "--address and --gpus are for a Ray cluster: give --engine ray too"),
+        (["--address", "auto"], "--address and --gpus are for a Ray cluster: give --engine ray too"),
+        (["--output", ""], "--output '' names no folder: . is this one"),
+        (["--workers", "0"], "workers must be at least 1, got 0"),
+    ),
+)
+def test_bad_input_to_study_gets_one_clear_line(call, small_study, arguments, message):
+    status, _, said = call("study", "luck", "--output", "out", *arguments)
+    assert status == 2 and said.splitlines() == [message]
+
+
+# Ctrl-C
+
+
+def test_a_stopped_study_tells_the_command_that_goes_on(call, small_study, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.EXPERIMENTS, "luck", replace(small_study, seeds=(1, 9)))
+    arguments = ["study", "luck", "--output", "a folder", "--workers", "1", "--device", "cpu"]
+    status, _, said = call(*arguments)
+    assert status == 130 and [run.config.seed for run in runs.read(tmp_path / "a folder" / "luck.jsonl")] == [1, 1]
+    told = re.fullmatch(r"\nStopped; finished trainings are in (a folder/luck\.jsonl); go on with: (.*)\.\n", said)
+    assert shlex.split(told[2]) == ["python", "-m", "normbench", *arguments]
 
 
 def test_ctrl_c_keeps_finished_epochs(tmp_path):
-    command = ["-m", "normbench", "train", "--dataset", "digits", "--epochs", "200"]
+    command = ["-m", "normbench", "train", "--dataset", "digits", "--epochs", "10000"]
     status, said = interrupted(command, tmp_path, "checkpoint.pt")
-    assert status == 130 and said.startswith("Stopped; finished epochs are kept in runs/train/digits-BN-seed0")
+    assert status == 130 and said.startswith("Stopped; finished epochs are in runs/train/digits-BN-seed0")
+    assert said.endswith("go on with: python -m normbench train --dataset digits --epochs 10000.")
 
 
+A_TRAINER = """
+import threading
+import normbench.train
+
+def train(config, data, progress):
+    if config.seed == 2:
+        threading.Event().wait()
+    return normbench.train.train(config, data, progress)
+"""
 A_STUDY_WITHOUT_END = """
 import sys
+import trainer
 from normbench.__main__ import main
-from normbench.experiments import EXPERIMENTS, Config, Experiment, seeded
+from normbench.experiments import EXPERIMENTS, Config, Experiment
 
-if __name__ == "__main__":
-    arms = Config("GN", epochs=1), Config("GN", epochs=5000)
-    EXPERIMENTS["accuracy"] = Experiment("It does not end", "digits", lambda _: seeded(arms, (1, 2)))
-    sys.exit(main())
+arms = [Config(epochs=1, images=200)]
+EXPERIMENTS["luck"] = Experiment("Does it end?", "digits", lambda _: arms, (1, 2, 3), trainer=trainer.train)
+sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("workers", ("1", "2"))
-def test_ctrl_c_keeps_finished_trainings(tmp_path, workers):
+def test_ctrl_c_ends_workers_and_keeps_finished_trainings(tmp_path):
+    (tmp_path / "trainer.py").write_text(A_TRAINER)
     (tmp_path / "script.py").write_text(A_STUDY_WITHOUT_END)
-    command = ["script.py", "study", "accuracy", "--workers", workers, "--output", "out"]
-    status, said = interrupted(command, tmp_path, "accuracy.jsonl")
-    assert status == 130 and said.startswith("Stopped; finished trainings are kept in out/accuracy.jsonl")
-    assert runs.read(tmp_path / "out" / "accuracy.jsonl")[0].config.epochs == 1
+    command = ["script.py", "study", "luck", "--workers", "2", "--output", "out"]
+    status, said = interrupted(command, tmp_path, "luck.jsonl")
+    assert status == 130 and said.startswith("Stopped; finished trainings are in out/luck.jsonl; go on with: ")
+    assert runs.read(tmp_path / "out" / "luck.jsonl")[0].config.seed == 1
+
+
+def test_ctrl_c_while_libraries_are_imported(tmp_path):
+    """A library of that name, found before the real one, says when it is imported and then takes its time."""
+    (tmp_path / "torch.py").write_text("import threading\nopen('begun', 'w').write('!')\nthreading.Event().wait()")
+    status, said = interrupted(["-m", "normbench", "report"], tmp_path, "begun")
+    assert status == 130 and said == "Stopped; nothing was being trained."

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import interrupted
 from nbclient import NotebookClient
 
-from normbench import experiments, parts, report, runs
-from normbench.notebook import _results, output_folder, setting
+from normbench import report, runs
+from normbench.experiments import EXPERIMENTS
+from normbench.notebook import _results, main, output_folder, setting
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "S5_Normalization.ipynb"
-PARTS = ("model.py", "normbench", "results", NOTEBOOK.name)
+PARTS = ("model.py", "normbench", "results", "images", NOTEBOOK.name)
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
-FIGURES |= {"by_hand", "by_hand_gn", *parts.FIGURES}
+FIGURES |= {"by_hand", "by_hand_gn"}
+SHOWN = {"rates", "head_to_head", "groups", "cifar10", "penalties", "l1_strength", "batch_size", "luck"}
+CIFAR10 = 4  # pictures of photographs, which are part of the project
 
 
 def copy_project(folder, parts=PARTS):
@@ -38,8 +42,8 @@ def environment(monkeypatch, tmp_path):
 
 
 def run_headless(folder, **environment):
-    command = [sys.executable, "-m", "normbench.notebook", NOTEBOOK.name, f"runs/{NOTEBOOK.name}"]
     settings = dict(EPOCHS="1", DATASET="digits", OUTPUT_DIR="runs") | environment
+    command = [sys.executable, "-m", "normbench.notebook", NOTEBOOK.name]
     done = subprocess.run(command, cwd=folder, env=os.environ | settings, capture_output=True)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -57,10 +61,11 @@ def test_headless(tmp_path):
     for label in ("BN + L1", "GN", "LN"):
         assert f"| {label} |" in shown.replace("\N{NO-BREAK SPACE}", " ") and f"\r{label} " in progress
     assert shown.rstrip().endswith(f"The executed notebook: runs/{NOTEBOOK.name}")
-    finished = runs.read(clone / "runs" / "results" / "notebook.jsonl")
-    assert [run.config.label for run in finished] == ["BN + L1", "GN", "LN"]
-    assert {(run.config.seed, run.config.epochs, run.dataset) for run in finished} == {(7, 1, "digits")}
-    assert {path.stem for path in (clone / "runs" / "images").glob("*.png")} == FIGURES
+    trained = runs.read(clone / "runs" / "results" / "notebook.jsonl")
+    assert [run.config.label for run in trained] == ["BN + L1", "GN", "LN"]
+    assert {(run.config.seed, run.config.epochs, run.dataset) for run in trained} == {(7, 1, "digits")}
+    assert {path.stem for path in (clone / "runs" / "images").glob("*.png")} == FIGURES | SHOWN
+    assert {path.name for path in (clone / "runs").iterdir()} == {"images", "results", NOTEBOOK.name}
     status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     assert status.stdout == ""
 
@@ -72,12 +77,83 @@ def test_headless(tmp_path):
         (dict(EPOCHS="0"), "ValueError: epochs must be at least 1, got 0"),
     ),
 )
-def test_headless_says_what_is_wrong_in_one_line(tmp_path, environment, message):
+def test_headless_says_what_is_wrong_in_one_line_and_replaces_nothing(tmp_path, environment, message):
     copy_project(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / NOTEBOOK.name).write_text("of the last run")
     code, _, said = run_headless(tmp_path, **environment)
     assert code == 2 and "Traceback" not in said
     error, where = said.splitlines()[-2:]
-    assert error.startswith(message) and where == f"The notebook up to there: runs/{NOTEBOOK.name}"
+    assert error.startswith(message) and where.endswith(f"runs/unfinished/{NOTEBOOK.name}")
+    assert (tmp_path / "runs" / NOTEBOOK.name).read_text() == "of the last run"
+    stopped = nbformat.read(tmp_path / "runs" / "unfinished" / NOTEBOOK.name, as_version=4)
+    assert _results(stopped) == "", "no output is that of another run"
+
+
+SMALL = """
+import os
+from pathlib import Path
+output = Path(os.environ["OUTPUT_DIR"])
+assert (output / "go").exists(), "stopped"
+(output / "images" / "new.png").parent.mkdir(exist_ok=True)
+(output / "images" / "new.png").write_text(os.environ["EPOCHS"])
+"""
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A notebook of one cell that fails until a file `go` lies in its unfinished run."""
+    cell = nbformat.v4.new_code_cell(SMALL, outputs=[nbformat.v4.new_output("stream", text="of an earlier run")])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "small.ipynb")
+    monkeypatch.setenv("OUTPUT_DIR", str(tmp_path / "out"))
+    monkeypatch.setenv("EPOCHS", "3")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rerun(folder, monkeypatch):
+    monkeypatch.setenv("OUTPUT_DIR", str(folder / "out"))  # main hands the unfinished folder on to the kernel
+    return main(["small.ipynb"])
+
+
+def test_a_run_that_was_stopped_is_gone_on_with(small, monkeypatch, capsys):
+    (small / "out" / "images").mkdir(parents=True)
+    (small / "out" / "images" / "old.png").touch()
+    assert main(["small.ipynb"]) == 2
+    unfinished = small / "out" / "unfinished"
+    (cell,) = nbformat.read(unfinished / "small.ipynb", as_version=4).cells
+    assert [output.output_type for output in cell.outputs] == ["error"]
+    (unfinished / "go").touch()
+    assert rerun(small, monkeypatch) == 0 and "Going on" in capsys.readouterr().err
+    assert not unfinished.exists() and (small / "out" / "small.ipynb").exists()
+    assert (small / "out" / "images" / "new.png").read_text() == "3", "moved when it is whole"
+    assert (small / "out" / "images" / "old.png").exists(), "what is not replaced stays"
+
+
+def test_with_other_settings_a_stopped_run_begins_anew(small, monkeypatch, capsys):
+    assert main(["small.ipynb"]) == 2
+    (small / "out" / "unfinished" / "go").touch()
+    monkeypatch.setenv("EPOCHS", "4")
+    assert rerun(small, monkeypatch) == 2, "what the stopped run left is gone"
+    assert "another EPOCHS: beginning anew" in capsys.readouterr().err
+
+
+WAITS = """
+import os, threading
+open(os.environ["OUTPUT_DIR"] + "/begun", "w").write("x")
+threading.Event().wait()
+"""
+
+
+def test_ctrl_c(small):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WAITS)]), small / "small.ipynb")
+    status, said = interrupted(["-m", "normbench.notebook", "small.ipynb"], small, "begun")
+    assert status == 130 and said.startswith("Stopped. Finished epochs are kept in ")
+
+
+@pytest.mark.parametrize("arguments", ([], ["missing.ipynb"], ["a", "b"]))
+def test_called_without_a_notebook(arguments, capsys):
+    assert main(arguments) == 2 and capsys.readouterr().err.startswith("usage: ")
 
 
 def colab_notebook(tmp_path, drive, consent=True):
@@ -98,19 +174,19 @@ def colab_notebook(tmp_path, drive, consent=True):
 def test_on_colab_with_the_project_in_drive(environment, tmp_path):
     drive = tmp_path / "drive"
     client = colab_notebook(tmp_path, drive)
-    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:3])
+    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:4])
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
     client.execute()
     assert (tmp_path / "out" / "images" / "overview.png").exists()
 
 
-@pytest.mark.parametrize("copied", (0, 1, 2))
+@pytest.mark.parametrize("copied", (0, 1, 3))
 def test_on_colab_with_the_project_or_a_part_of_it_missing(environment, tmp_path, copied):
     drive = tmp_path / "drive"
     client = colab_notebook(tmp_path, drive)
     copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:copied])
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
-    with pytest.raises(Exception, match=r"copy model\.py and the folders normbench and results to MyDrive/S5_Norm"):
+    with pytest.raises(Exception, match=r"copy model\.py, normbench, results, images to MyDrive/S5_Norm"):
         client.execute()
 
 
@@ -127,41 +203,40 @@ def test_elsewhere_without_the_project(environment, tmp_path):
         client.execute()
 
 
-def test_the_published_notebook_shows_its_results():
+def published():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return notebook, [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_published_notebook_shows_its_results():
+    notebook, code = published()
     outputs = [output for cell in code for output in cell.outputs]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    elsewhere = 4 + 4  # study C's mistakes, which are MNIST's alone, and pictures of CIFAR-10
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == len(FIGURES) + elsewhere
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == len(FIGURES | SHOWN) + CIFAR10
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
     assert NOTEBOOK.stat().st_size < 2 * 2**20
-    assert max(len(cell.source.splitlines()) for cell in code) <= 25
+    assert len(notebook.cells) <= 66 and max(len(cell.source.splitlines()) for cell in code) <= 25
+    assert max(len(line) for cell in code for line in cell.source.splitlines()) <= 100, "cut at the edge"
 
 
 def test_the_published_notebook_says_what_the_published_runs_say():
     """All its generated text, word by word: no number differs from those in results/."""
-    published = runs.read(ROOT / "results" / "notebook.jsonl")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    shown = {
-        cell.source: output.data["text/markdown"]
-        for cell in notebook.cells
-        if cell.cell_type == "code"
+    finished = runs.read(ROOT / "results" / "notebook.jsonl")
+    notebook, code = published()
+    shown = [
+        output.data["text/markdown"]
+        for cell in code
         for output in cell.outputs
         if "text/markdown" in output.get("data", {})
-    }
-    expected = {f'claim("{name}")': f"**Claim.** {each.claim}." for name, each in experiments.EXPERIMENTS.items()}
-    expected |= {f'Markdown(part("{name}", folder))': parts.part(name) for name in parts.PARTS}
-    expected |= {f'Markdown(part("{name}"))': parts.part(name) for name in ("parameters", "slips")}
-    expected['Markdown(report.table(runs) + "\\n\\n" + report.conditions(runs))'] = (
-        f"{report.table(published)}\n\n{report.conditions(published)}"
-    )
-    expected["Markdown(report.findings(runs))"] = report.findings(published)
-    expected["Markdown(report.parameters_table())"] = report.parameters_table()
-    assert shown == {source: expected[source] for source in shown}
-    named = {name for name in parts.PARTS for source in shown if f'part("{name}"' in source}
-    assert named == set(parts.PARTS) - {"results", "speed"}
-    assert _results(notebook) == expected['Markdown(report.table(runs) + "\\n\\n" + report.conditions(runs))']
+    ]
+    expected = [report.results_table(finished), report.findings(finished), report.parameters_table()]
+    expected += [report.page(name) for name in ("trainable.md", "slips.md", "claims.md", "answer.md")]
+    expected += [report.reading(name) for name in SHOWN]
+    expected += [f"*{EXPERIMENTS[name].question}*" for name in EXPERIMENTS]
+    assert [text for text in expected if text not in shown] == [f"*{EXPERIMENTS['batch_rates'].question}*"]
+    assert [text for text in shown if text not in expected] == []
+    assert _results(notebook) == expected[0]
 
 
 def test_settings(monkeypatch):

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from model import NORMALIZATIONS, Net
-from normbench.penalty import Penalty, l1_norm, penalized_parameters, share_of_zeros, soft_threshold_, squares
-from normbench.train import Config, train
+from normbench.config import Config
+from normbench.penalty import Penalty, l1_norm, penalized_parameters, soft_threshold_, squares
+from normbench.train import train
 
 
 def numbers(*values):
@@ -65,7 +66,20 @@ def test_soft_threshold_minimizes_what_it_should():
     best = [tried[(0.5 * (tried - value) ** 2 + t * tried.abs()).argmin()].item() for value in p[0]]
     soft_threshold_(p, t)
     assert p[0].tolist() == pytest.approx(best, abs=1e-4)
-    assert share_of_zeros(p) == pytest.approx(60)
+
+
+def test_the_state_of_the_penalized_parameters():
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(3, 1))
+    net[0].weight.data = torch.tensor([-2.0, 0.0]).view(2, 1, 1, 1)
+    assert Penalty(net, 0.0, 0.0, "conv").state() == {"l1_norm": 2.0, "zeros": 50.0}
+    zeros = sum(int((p == 0).sum()) for p in net.parameters())
+    expected = {"l1_norm": sum(p.abs().sum().item() for p in net.parameters()), "zeros": 100 * zeros / 8}
+    assert Penalty(net, 0.0, 0.0).state() == pytest.approx(expected)
+
+
+def test_a_normalization_without_scales_has_no_gamma():
+    with pytest.raises(ValueError, match="no gamma parameters"):
+        penalized_parameters(nn.Sequential(nn.BatchNorm2d(2, affine=False)), "gamma")
 
 
 @pytest.mark.parametrize("proximal", (False, True))

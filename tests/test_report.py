@@ -1,8 +1,16 @@
+"""Pages from templates: their numbers, and the conclusions that must hold."""
+
 import pytest
-from conftest import made_up_run
+from conftest import made_up_run, write_results
 
 from model import NORMALIZATIONS, Net
 from normbench import report
+from normbench.claims import claims
+from normbench.experiments import EXPERIMENTS
+from normbench.report import BrokenConclusion, Numbers, page
+
+TEMPLATES = [str(path.relative_to(report.TEMPLATES)) for path in report.TEMPLATES.rglob("*.md")]
+MADE = [name for name in TEMPLATES if name != "tables.md"]
 
 
 @pytest.fixture
@@ -10,40 +18,134 @@ def three():
     return [made_up_run("BN", 4, l1=1e-4), made_up_run("GN", 1), made_up_run("LN", 3)]
 
 
-def test_table_reports_the_last_epoch_and_names_the_best(three):
-    row = report.table(three).splitlines()[2]
+@pytest.fixture(scope="session")
+def scenarios(tmp_path_factory):
+    """Folders of made-up results: nothing differs; all normalizations differ; batch norm is behind, and odd."""
+
+    def ranked(config):
+        order = ("none", "IN", "LN", "GN", "BN")
+        lost = 2.0 if config.nm == "BN" and config.batch_size == 2 else 0.0
+        return 90.0 + order.index(config.nm) + config.gp / 10 + 2e4 * config.l1 - lost
+
+    def behind(config):
+        return 70.0 + dict(GN=2, BN=1).get(config.nm, 0)
+
+    folder = tmp_path_factory.mktemp("scenarios")
+    write_results(folder / "same", lambda config: 98.0, deviation=0.2, zeros=lambda config: 90.0 * config.proximal)
+    write_results(folder / "ranked", ranked, deviation=0.01, zeros=5.0)
+    write_results(
+        folder / "behind",
+        behind,
+        deviation=lambda config: 0.001 if config.nm == "BN" else 0.1,
+        train_loss=lambda config: 1.0 if config.l1 else 0.02,
+        best=99.0,
+        lag=0.1,
+    )
+    speed = (folder / "behind" / "speed.jsonl").read_text().replace('"ours": ', '"ours": 1')
+    (folder / "behind" / "speed.jsonl").write_text(speed)  # ten times as slow, or more
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", report.PAGES)
+def test_pages_say_what_the_results_say(name):
+    assert (report.PROJECT / name).read_text() == page(name), "make them anew: python -m normbench report"
+
+
+def test_every_conclusion_can_break(scenarios):
+    """A condition that holds whatever the results are guards nothing."""
+    judged = {}
+    for folder in scenarios.values():
+        for name in MADE:
+            numbers = Numbers(folder)
+            report._environment(numbers).get_template(name).render()
+            for i, (template, holds) in enumerate(numbers.judged):
+                judged.setdefault((name, i, template), []).append(holds)
+    vacuous = [key for key, outcomes in judged.items() if all(outcomes)]
+    assert judged and not vacuous
+
+
+def test_a_broken_conclusion_is_named_and_nothing_is_written(scenarios, tmp_path, monkeypatch):
+    with pytest.raises(BrokenConclusion, match=r"answer\.md: - \*\*On CIFAR-10 batch norm is ahead"):
+        page("answer.md", scenarios["behind"])
+    monkeypatch.setattr(report, "PROJECT", tmp_path)
+    monkeypatch.setattr(report, "page", lambda name: page(name, scenarios["behind"]))
+    with pytest.raises(BrokenConclusion):
+        list(report.write())
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_pages_come_from_the_results(scenarios):
+    numbers = Numbers(scenarios["ranked"])
+    text = report._environment(numbers).get_template("docs/results.md").render()
+    for name in ("rates", "head_to_head", "batch_size", "penalties", "luck"):
+        assert EXPERIMENTS[name].question in text
+    for arm in numbers.arms("head_to_head"):
+        assert f"| {arm.label} | **{arm.accuracy.mean:.3f}** |" in text
+    for claim in claims(scenarios["ranked"]).values():
+        assert f"{claim.says} | **{claim.verdict}**" in text
+    differing = numbers.differing("head_to_head", "BN", "GN", "LN")
+    assert [(a, b) for a, b, _ in differing] == [("BN", "GN"), ("BN", "LN"), ("GN", "LN")]
+    assert numbers.widest("head_to_head", "BN", "GN", "LN")[:2] == ("BN", "LN")
+    assert not numbers.all_same("head_to_head", "BN", "GN")
+    assert numbers.winners("head_to_head", "BN", "GN") == pytest.approx({"BN": 1.0, "GN": 0.0})
+
+
+def test_an_unfinished_experiment_says_so(scenarios, tmp_path):
+    lines = (scenarios["same"] / "head_to_head.jsonl").read_text().splitlines(keepends=True)
+    arms = len(EXPERIMENTS["head_to_head"].plan()) // 24
+    (tmp_path / "head_to_head.jsonl").write_text("".join(lines[: 5 * arms + 3]))
+    assert Numbers(tmp_path).seeds("head_to_head") == "5 of 24 planned"
+    assert Numbers(scenarios["same"]).seeds("head_to_head") == "24"
+
+
+def test_the_readme_is_one_page():
+    assert len((report.PROJECT / "README.md").read_text().split()) <= 1500
+
+
+def test_results_table_reports_the_last_epoch_and_names_the_best(three):
+    row = report.results_table(three).splitlines()[2]
     cells = [cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in row.strip("|").split("|")]
     assert cells == ["BN + L1", "**98.00 %**", "4 of 200", "0.1250", "99.00 % (epoch 2)", "97.50 %", "7,000", "4"]
-    assert "selected on the test set" in report.table(three)
-
-
-def test_conditions(three):
-    text = report.conditions(three)
-    for part in ("made-up", "3 epochs", "one run each", "on CPU", "1.3 s an epoch", "12 s in all"):
-        assert part in text
+    text = report.results_table(three)
+    for fact in ("selected on the test set", "3 epochs", "one run each", "on CPU", "1.3 s an epoch", "12 s in all"):
+        assert fact in text
 
 
 def test_findings_are_computed(three):
-    ranking, penalty, gap, shared = report.findings(three).splitlines()
-    assert ranking.index("GN") < ranking.index("LN") < ranking.index("BN + L1")
-    assert "3 images apart, 1.50 points" in ranking
-    assert "sampling error of one such accuracy is 0.81 points" in ranking  # 100·sqrt(p(1 - p)/200), p = 8/600
-    assert "McNemar's exact test of these two trained networks gives p = 0.25" in ranking  # 3 against 0: 2 / 2³
-    assert "names no winner" in ranking
-    assert "0.2500 (others: GN 0.2500, LN 0.2500)" in penalty and "is 0.1000" in penalty and "0.3500" in penalty
-    assert "BN + L1 -0.50" in gap
-    assert "1 test images are wrong in all 3 models, 4 in at least one" in shared
+    order, penalty, gap, shared = report.findings(three).splitlines()
+    assert order.index("GN 9") < order.index("LN 9") < order.index("BN + L1 9")
+    assert "3 images apart, 1.50 points" in order
+    assert "accuracy is 0.81 points" in order  # 100·sqrt(p(1 - p)/200), p = 8/600
+    assert "p = 0.25" in order  # 3 against 0: 2 / 2³
+    assert (
+        "is 0.2500" in penalty and "GN 0.2500, LN 0.2500" in penalty and "is 0.1000" in penalty and "0.3500" in penalty
+    )
+    assert "BN + L1 −0.50" in gap
+    assert "4 test images" in shared and "1 by all" in shared
 
 
-def test_findings_without_a_penalty(three):
-    assert len(report.findings(three[1:]).splitlines()) == 3
+def test_findings_without_a_penalty_and_in_the_singular():
+    apart = [made_up_run("GN", 1), made_up_run("LN", 2)]
+    order, _, shared = report.findings(apart).splitlines()
+    assert "1 image apart" in order and "2 test images" in shared
+    far = report.findings([made_up_run("GN", 0), made_up_run("LN", 100)])
+    assert "p < 0.01" in far
+    one_epoch = report.result_line(made_up_run("GN", 4, accuracies=(98.0,)))
+    assert "after 3 epochs" in one_epoch  # the config's
 
 
 def test_result_line():
     text = report.result_line(made_up_run("GN", 4))
-    assert text == (
-        "GN on made-up: 98.00 % of 200 test images right after 3 epochs (seed 0), 4 wrong; 7,000 parameters, 4 s on CPU"
-    )
+    for fact in ("GN on made-up: 98.00 % of 200 test images", "3 epochs", "seed 0", "4 wrong", "7,000", "4 s on CPU"):
+        assert fact in text
+
+
+@pytest.mark.parametrize(
+    "value, digits, plain, with_sign",
+    ((-0.001, 2, "0.00", "+0.00"), (-1.5, 1, "−1.5", "−1.5"), (1234.5, 1, "1,234.5", "+1234.5")),
+)
+def test_numbers_as_text(value, digits, plain, with_sign):
+    assert report.fixed(value, digits) == plain and report.signed(value, digits) == with_sign
 
 
 def test_parameters_table_counts():

@@ -1,30 +1,16 @@
+import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import scipy.stats
-from statsmodels.stats import contingency_tables, multitest, weightstats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.power import TTestIndPower
 
 from normbench import stats
 
 A, B = [99.1, 99.3, 99.2, 99.4, 99.3], [99.0, 99.1, 99.3]
-
-
-def test_summary_is_student_s_interval():
-    found = stats.summary([98.0, 99.0, 99.5])
-    # Deviation: sqrt((0.8333² + 0.1667² + 0.6667²) / 2); t with two degrees of freedom is 4.303
-    assert (found.n, round(found.mean, 3), round(found.deviation, 3)) == (3, 98.833, 0.764)
-    assert (round(found.low, 3), round(found.high, 3)) == (96.936, 100.731)
-    expected = scipy.stats.t.interval(0.9, 4, np.mean(A), scipy.stats.sem(A))
-    found = stats.summary(A, confidence=0.9)
-    assert (found.low, found.high) == pytest.approx(expected)
-
-
-@pytest.mark.filterwarnings("error")
-def test_summary_of_one_value_has_no_interval():
-    found = stats.summary([98.0])
-    assert (found.n, found.mean) == (1, 98.0)
-    assert all(map(math.isnan, (found.deviation, found.low, found.high)))
 
 
 @pytest.mark.parametrize(
@@ -35,14 +21,28 @@ def test_summary_of_one_value_has_no_interval():
         lambda: stats.summary(A, confidence=95),
         lambda: stats.difference(A, [99.0]),
         lambda: stats.difference([99.0, math.inf], B),
-        lambda: stats.equivalence([99.0], B, 1),
-        lambda: stats.equivalence(A, B, 0),
-        lambda: stats.holm([0.5, 1.5]),
-        lambda: stats.holm([math.nan]),
-        lambda: stats.bootstrap_difference(np.ones((3, 10)), np.ones((3, 9))),
-        lambda: stats.bootstrap_difference(np.ones((1, 10)), np.ones((3, 10))),
-        lambda: stats.mcnemar(np.ones(3), np.ones(4)),
+        lambda: stats.difference(A, B, paired=True),
+        lambda: stats.difference(A, B, confidence=1.0),
+        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((3, 9))),
+        lambda: stats.accuracy_difference(np.ones((1, 10)), np.ones((3, 10))),
+        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), paired=True),
+        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), confidence=95),
+        lambda: stats.seed_effect([A]),
+        lambda: stats.seed_effect([A, [math.nan] * 5]),
+        lambda: stats.seeds_needed(0.1, 0.0),
+        lambda: stats.seeds_needed(-0.1, 0.1),
+        lambda: stats.seeds_needed(0.1, 0.1, power=80),
+        lambda: stats.seeds_needed(1.0, 1e-9),
         lambda: stats.deviation_ratio(A, [99.0, 99.0]),
+        lambda: stats.deviation_ratio(A, B, confidence=95),
+        lambda: stats.mcnemar(np.ones(3), np.ones(4)),
+        lambda: stats.resampled(np.mean, [A], confidence=95),
+        lambda: stats.superiority(A, []),
+        lambda: stats.winners({"BN": A, "LN": []}),
+        lambda: stats.best_of(A, 0),
+        lambda: stats.best_of(A, 6),
+        lambda: stats.chance_of_range(A, 1, 0.1),
+        lambda: stats.chance_of_range([99.0], 2, 0.1),
     ],
 )
 def test_what_cannot_be_computed_is_a_value_error_of_one_line(call):
@@ -51,37 +51,240 @@ def test_what_cannot_be_computed_is_a_value_error_of_one_line(call):
     assert str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_difference_is_welch_s():
-    # Means 2 and 4, variances of the means 1/3 and 4/3: t = -2 / sqrt(5/3), (5/3)² / ((1/9 + 16/9) / 2) = 2.941 degrees
-    found = stats.difference([1, 2, 3], [2, 4, 6])
-    reach = scipy.stats.t.ppf(0.975, 50 / 17) * math.sqrt(5 / 3)
-    assert (found.estimate, found.low, found.high) == pytest.approx((-2, -2 - reach, -2 + reach))
-    assert found.p == pytest.approx(2 * scipy.stats.t.cdf(-2 / math.sqrt(5 / 3), 50 / 17))
+def test_summary_is_student_s_interval():
+    result = stats.summary([98.0, 99.0, 99.5])
+    # Deviation: sqrt((0.8333² + 0.1667² + 0.6667²) / 2); t with two degrees of freedom is 4.303
+    assert (result.n, round(result.mean, 3), round(result.deviation, 3)) == (3, 98.833, 0.764)
+    assert (round(result.low, 3), round(result.high, 3)) == (96.936, 100.731)
+    expected = scipy.stats.t.interval(0.9, 4, np.mean(A), scipy.stats.sem(A))
+    result = stats.summary(A, confidence=0.9)
+    assert (result.low, result.high) == pytest.approx(expected)
 
 
 @pytest.mark.filterwarnings("error")
-def test_difference_and_equivalence_of_samples_that_do_not_vary():
-    same, other = [98.1] * 3, [98.4] * 4
-    assert stats.difference(same, same) == stats.Difference(0, 0, 0, 1)
-    apart = stats.difference(same, other)
-    assert apart.low == apart.high == apart.estimate == pytest.approx(-0.3) and apart.p == 0
-    assert (stats.equivalence(same, other, 0.2), stats.equivalence(same, other, 0.4)) == (1, 0)
+def test_summary_of_one_value_has_no_interval():
+    result = stats.summary([98.0])
+    assert (result.n, result.mean) == (1, 98.0)
+    assert all(map(math.isnan, (result.deviation, result.low, result.high)))
+
+
+@pytest.mark.parametrize("confidence", (0.8, 0.95))
+def test_difference_is_scipy_s_t_test(confidence):
+    paired_b = [99.0, 99.3, 99.1, 99.2, 99.3]
+    for result, expected in (
+        (stats.difference(A, B, confidence=confidence), scipy.stats.ttest_ind(A, B, equal_var=False)),
+        (stats.difference(A, paired_b, True, confidence), scipy.stats.ttest_rel(A, paired_b)),
+    ):
+        assert result.p == pytest.approx(expected.pvalue)
+        assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval(confidence)))
+
+
+def test_difference_by_hand():
+    # Means 2 and 4, variances of the means 1/3 and 4/3: t = -2 / sqrt(5/3), (5/3)² / ((1/9 + 16/9) / 2) = 2.941 degrees
+    result = stats.difference([1, 2, 3], [2, 4, 6])
+    reach = scipy.stats.t.ppf(0.975, 50 / 17) * math.sqrt(5 / 3)
+    assert (result.estimate, result.low, result.high) == pytest.approx((-2, -2 - reach, -2 + reach))
+    # Seed by seed it is -1, -2 and -3: one third is the variance of their mean
+    result = stats.difference([1, 2, 3], [2, 4, 6], paired=True)
+    assert result.high - result.estimate == pytest.approx(scipy.stats.t.ppf(0.975, 2) * math.sqrt(1 / 3))
+
+
+@pytest.mark.filterwarnings("error")
+def test_difference_of_samples_that_do_not_vary():
+    same, other = [98.1] * 3, [98.4] * 3
+    for paired in (False, True):
+        assert stats.difference(same, same, paired) == stats.Difference(0, 0, 0, 1)
+        apart = stats.difference(same, other, paired)
+        assert apart.low == apart.high == apart.estimate == pytest.approx(-0.3) and apart.p == 0
     # One that varies has its own Student's t
-    one = stats.difference(A, [98.1] * 3)
-    assert one.p == pytest.approx(scipy.stats.ttest_1samp(A, 98.1).pvalue)
+    assert stats.difference(A, same).p == pytest.approx(scipy.stats.ttest_1samp(A, 98.1).pvalue)
 
 
-def test_holm_is_statsmodels():
-    p = [0.04, 0.001, 0.03, 0.02, 0.9, 0.03]
-    assert stats.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert stats.holm([]) == []
+@pytest.fixture(scope="module")
+def right():
+    """Of two arms and five seeds each, which of 400 images are right: some images are harder, and some seeds better."""
+    rng = np.random.default_rng(0)
+    difficulty, luck = rng.normal(0, 2, 400), rng.normal(0, 0.5, (5, 1))
+    return [rng.random((5, 400)) < scipy.special.expit(ease + difficulty + luck) for ease in (2.5, 2.0)]
 
 
-def test_equivalence_is_statsmodels():
-    for margin in (0.05, 0.2, 1):
-        expected = weightstats.ttost_ind(np.array(A), np.array(B), -margin, margin, usevar="unequal")[0]
-        assert stats.equivalence(A, B, margin) == pytest.approx(expected)
+@pytest.mark.parametrize("paired", (False, True))
+def test_accuracy_difference_adds_the_variances_of_seeds_and_of_images_without_interaction(right, paired):
+    a, b = (100.0 * arm for arm in right)
+    variances = []
+    by_image = a.mean(axis=0) - b.mean(axis=0)
+    of_images = by_image.var(ddof=1) / 400
+    for scores in [a - b] if paired else [a, b]:
+        of_seed, of_image = scores.mean(axis=1, keepdims=True), scores.mean(axis=0)
+        residual = scores - of_seed - of_image + scores.mean()
+        of_images -= (residual**2).sum() / (4 * 399) / 5 / 400
+        variances.append((of_seed.var(ddof=1) / 5, 4))
+    variances.append((of_images, 399))
+    total = sum(variance for variance, _ in variances)
+    law = scipy.stats.t(total**2 / sum(variance**2 / degrees for variance, degrees in variances))
+    result, estimate = stats.accuracy_difference(*right, paired=paired, confidence=0.9), a.mean() - b.mean()
+    reach = law.ppf(0.95) * math.sqrt(total)
+    assert of_images > 0
+    assert (result.estimate, result.low, result.high) == pytest.approx((estimate, estimate - reach, estimate + reach))
+    assert result.p == pytest.approx(2 * law.cdf(-estimate / math.sqrt(total)))
+
+
+def test_accuracy_difference_knows_neither_order_nor_side(right):
+    a, b = right
+    rng = np.random.default_rng(1)
+    images, seeds = rng.permutation(400), rng.permutation(5)
+    result = stats.accuracy_difference(a, b)
+    assert vars(stats.accuracy_difference(a[seeds][:, images], b[:, images])) == pytest.approx(vars(result))
+    mirrored = stats.accuracy_difference(b, a)
+    assert (-mirrored.high, -mirrored.estimate, -mirrored.low, mirrored.p) == pytest.approx(
+        (result.low, result.estimate, result.high, result.p)
+    )
+    paired = stats.accuracy_difference(a, b, paired=True)
+    assert vars(stats.accuracy_difference(a[seeds], b[seeds], paired=True)) == pytest.approx(vars(paired))
+    # The arms share what a seed does: seed by seed there is less to vary
+    assert paired.high - paired.low < result.high - result.low
+    assert paired.estimate == result.estimate
+
+
+def test_the_interval_ends_at_0_where_the_confidence_is_1_minus_p(right):
+    for paired in (False, True):
+        p = stats.accuracy_difference(*right, paired).p
+        result = stats.accuracy_difference(*right, paired, confidence=1 - p)
+        assert 0.0001 < p < 0.5 and min(abs(result.low), abs(result.high)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("paired", (False, True))
+def test_on_very_many_images_the_interval_is_that_over_seeds(paired):
+    rng = np.random.default_rng(0)
+    a, b = (rng.random((5, 100_000)) < rate for rate in rng.normal(0.9, 0.01, (2, 5, 1)))
+    over_seeds = stats.difference(100 * a.mean(axis=1), 100 * b.mean(axis=1), paired)
+    assert vars(stats.accuracy_difference(a, b, paired)) == pytest.approx(vars(over_seeds), rel=0.01)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("paired", (False, True))
+def test_accuracy_difference_of_networks_that_do_not_vary(paired):
+    right, wrong = np.ones((3, 7), dtype=bool), np.zeros((3, 7), dtype=bool)
+    assert stats.accuracy_difference(right, wrong, paired) == stats.Difference(100, 100, 100, 0)
+    assert stats.accuracy_difference(right, right, paired) == stats.Difference(0, 0, 0, 1)
+    # Seeds alike, images not: the t-test over images
+    few = np.tile(np.arange(7) < 3, (3, 1))
+    expected = scipy.stats.ttest_1samp(100 * few[0], 0)
+    assert stats.accuracy_difference(few, wrong, paired).p == pytest.approx(expected.pvalue)
+
+
+EASE = (8.0, 7.5)  # Logit of each arm's accuracy on the median image: 98.8 % and 98.3 % right over all
+
+
+def study(rng, seeds, images, shared, own, of_seed, common):
+    """Two arms on new images with new seeds: logits of being right, and from these the answers, drawn apart.
+
+    The deviations are those of an image's difficulty for both arms and for one, of a seed in one arm, and of what a
+    seed does to both arms alike.
+    """
+    difficulty = rng.normal(0, shared, images)
+    luck = rng.normal(0, common, (max(seeds), 1))
+    for count, ease in zip(seeds, EASE):
+        logits = ease + difficulty + rng.normal(0, own, images) + rng.normal(0, of_seed, (count, 1)) + luck[:count]
+        yield rng.random((count, images), dtype=np.float32) < scipy.special.expit(logits, dtype=np.float32)
+
+
+def expected_accuracy(ease, deviation):
+    """Accuracy in % over all images and seeds: their logits are normal."""
+    at = np.linspace(-8, 8, 2001)
+    weights = scipy.stats.norm.pdf(at)
+    return 100 * weights @ scipy.special.expit(ease + deviation * at) / weights.sum()
+
+
+@pytest.mark.parametrize(
+    "seeds, images, shared, own, of_seed, common, paired",
+    [
+        ((16, 16), 500, 3, 1, 0.15, 0, False),
+        ((3, 3), 1000, 3, 1, 0.15, 0, False),
+        ((5, 5), 500, 3, 0.5, 0.6, 0, False),  # the seed decides
+        ((16, 5), 500, 3, 0, 0.15, 0, False),  # what is hard is hard for both: beside the seed, only the interaction
+        ((8, 8), 500, 3, 0.5, 0.15, 0.4, True),  # a seed is good or bad for both
+    ],
+)
+def test_an_accuracy_difference_covers_what_new_seeds_on_new_images_give(
+    seeds, images, shared, own, of_seed, common, paired
+):
+    deviation = math.hypot(shared, own, of_seed, common)
+    truth = expected_accuracy(EASE[0], deviation) - expected_accuracy(EASE[1], deviation)
+    rng = np.random.default_rng(0)
+    studies = (study(rng, seeds, images, shared, own, of_seed, common) for _ in range(1000))
+    intervals = [stats.accuracy_difference(a, b, paired) for a, b in studies]
+    # 2 % are three standard errors of a thousand studies
+    assert 0.93 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.97
+
+
+def test_an_interval_for_a_mean_covers_it():
+    studies = np.random.default_rng(0).normal(99, 0.1, size=(1000, 5))
+    assert 0.93 <= np.mean([result.low <= 99 <= result.high for result in map(stats.summary, studies)]) <= 0.97
+
+
+def test_an_interval_for_a_difference_covers_it_where_deviations_differ():
+    rng = np.random.default_rng(0)
+    results = [stats.difference(rng.normal(99, 0.1, 16), rng.normal(99, 0.4, 8)) for _ in range(1000)]
+    assert 0.93 <= np.mean([result.low <= 0 <= result.high for result in results]) <= 0.97
+
+
+def test_seed_effect_by_hand():
+    # Means of the seeds 0, 1 and 5 about 2: explained 2 (4 + 1 + 9) / 2 = 14. Residuals ±1, ±1, ±2: 12 / 2 = 6
+    expected = scipy.stats.f(2, 2).sf(14 / 6)
+    assert stats.seed_effect([[1, 2, 3], [-1, 0, 7]]) == pytest.approx(expected)
+    # How good an arm is does not matter
+    assert stats.seed_effect([[11, 12, 13], [-1, 0, 7]]) == pytest.approx(expected)
+
+
+def test_seed_effect_of_two_arms_is_the_test_of_their_correlation_if_they_vary_alike():
+    a = np.array(A)
+    b = a[[0, 2, 1, 3, 4]]
+    # With one variance, F is (1 + r) / (1 - r)
+    r = np.corrcoef(a, b)[0, 1]
+    assert stats.seed_effect([a, b]) == pytest.approx(scipy.stats.f(4, 4).sf((1 + r) / (1 - r)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_seed_effect_where_nothing_is_left_to_chance():
+    assert stats.seed_effect([[98.0, 98.1, 98.4], [99.0, 99.1, 99.4]]) == 0
+    assert stats.seed_effect([[98.1] * 3, [98.4] * 3]) == stats.seed_effect(np.zeros((2, 3))) == 1
+
+
+@pytest.mark.parametrize("luck, low, high", ((0, 0.03, 0.07), (2, 0.95, 1)))
+def test_seed_effect_is_seen_where_there_is_one(luck, low, high):
+    rng = np.random.default_rng(0)
+    studies = (rng.normal(size=(4, 6)) + rng.normal(0, luck, 6) for _ in range(1000))
+    assert low <= np.mean([stats.seed_effect(values) < 0.05 for values in studies]) <= high
+
+
+@pytest.mark.parametrize("deviation, distance, power, alpha", ((0.05, 0.05, 0.8, 0.05), (0.3, 1, 0.9, 0.01)))
+def test_seeds_needed_are_statsmodels(deviation, distance, power, alpha):
+    expected = TTestIndPower().solve_power(distance / deviation, power=power, alpha=alpha)
+    assert stats.seeds_needed(deviation, distance, power, alpha) == math.ceil(expected)
+
+
+def test_seeds_needed_are_two_or_more_and_for_small_differences_many():
+    assert stats.seeds_needed(0.0, 0.05) == stats.seeds_needed(0.05, 5) == 2
+    for distance in (0.01, 1e-3):
+        assert stats.seeds_needed(1, distance) == pytest.approx(15.7 / distance**2, rel=1e-3)
+
+
+def test_so_many_seeds_find_the_difference_so_often():
+    rng = np.random.default_rng(0)
+    n = stats.seeds_needed(0.05, 0.06)
+    found = [stats.difference(rng.normal(99.06, 0.05, n), rng.normal(99, 0.05, n)).p < 0.05 for _ in range(1000)]
+    assert 0.77 <= np.mean(found) <= 0.85
+
+
+def test_the_ratio_of_deviations_is_that_of_the_f_test():
+    result = stats.deviation_ratio(A, B)
+    assert result.estimate == pytest.approx(np.std(A, ddof=1) / np.std(B, ddof=1))
+    # Were the ratio at an end of the interval, the test would be exactly at its level
+    for end, tail in ((result.low, "sf"), (result.high, "cdf")):
+        assert getattr(scipy.stats.f(4, 2), tail)((result.estimate / end) ** 2) == pytest.approx(0.025)
+    mirrored = stats.deviation_ratio(B, A)
+    assert (1 / mirrored.high, 1 / mirrored.low, mirrored.p) == pytest.approx((result.low, result.high, result.p))
 
 
 def test_mcnemar_is_statsmodels():
@@ -93,98 +296,48 @@ def test_mcnemar_is_statsmodels():
     assert stats.mcnemar(a, a) == 1
 
 
-def test_the_ratio_of_deviations_is_that_of_the_f_test():
-    found = stats.deviation_ratio(A, B)
-    assert found.estimate == pytest.approx(np.std(A, ddof=1) / np.std(B, ddof=1))
-    # Were it the end of the interval, the test would be exactly at its level
-    for end in (found.low, found.high):
-        tail = scipy.stats.f(4, 2).sf((found.estimate / end) ** 2)
-        assert min(tail, 1 - tail) == pytest.approx(0.025)
-    assert stats.deviation_ratio(B, A).p == pytest.approx(found.p)
-
-
 def test_resampling_a_difference_gives_its_known_error():
     rng = np.random.default_rng(0)
     a, b = rng.normal(1, 1, 200), rng.normal(0, 2, 300)
-    found = stats.resampled(lambda a, b: float(np.mean(a) - np.mean(b)), [a, b])
+    result = stats.resampled(lambda a, b: float(np.mean(a) - np.mean(b)), [a, b])
     error = math.sqrt(a.var() / 200 + b.var() / 300)
-    assert found.estimate == pytest.approx(a.mean() - b.mean())
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * error, rel=0.07)
+    assert result.estimate == pytest.approx(a.mean() - b.mean())
+    assert (result.high - result.low) / 2 == pytest.approx(1.96 * error, rel=0.07)
 
 
-def test_bootstrap_difference_gives_points_and_repeats():
+# Runs that agree to the last digit, as accuracies do
+TIED = {"BN": [3, 1, 2, 2, 5], "GN": [2, 2, 4], "LN": [1, 5, 2, 3], "IN": [2, 4]}
+
+
+def test_superiority_is_mann_and_whitney_s():
+    a, b = TIED["BN"], TIED["LN"]
+    by_hand = np.mean([(x > y) + (x == y) / 2 for x in a for y in b])
+    assert stats.superiority(a, b) == pytest.approx(by_hand)
+    assert stats.superiority(a, b) == pytest.approx(scipy.stats.mannwhitneyu(a, b).statistic / len(a) / len(b))
+
+
+def test_winners_are_those_of_all_combinations():
+    won = Counter()
+    combinations = list(itertools.product(*TIED.values()))
+    for values in combinations:
+        first = [arm for arm, value in zip(TIED, values) if value == max(values)]
+        won.update(dict.fromkeys(first, 1 / len(first) / len(combinations)))
+    assert stats.winners(TIED) == pytest.approx(dict(won))
+
+
+def test_best_of_is_the_mean_over_all_choices():
+    for k in (1, 3, 5):
+        expected = np.mean([max(chosen) for chosen in itertools.combinations(A, k)])
+        assert stats.best_of(A, k) == pytest.approx(expected)
+
+
+def test_chance_of_range_is_how_often_new_runs_range_so_far():
     rng = np.random.default_rng(0)
-    a, b = rng.random((4, 300)) < 0.9, rng.random((3, 300)) < 0.7
-    found = stats.bootstrap_difference(a, b)
-    assert found.estimate == pytest.approx(100 * (a.mean() - b.mean()))
-    assert found == stats.bootstrap_difference(a, b)
-    assert found != stats.bootstrap_difference(a, b, seed=1)
-    wider = stats.bootstrap_difference(a, b, confidence=0.99)
-    assert wider.low < found.low < found.estimate < found.high < wider.high
-    mirrored = stats.bootstrap_difference(b, a, resamples=200_000)
-    assert (-mirrored.high, -mirrored.low) == pytest.approx((found.low, found.high), abs=0.15)
-
-
-@pytest.mark.filterwarnings("error")
-def test_bootstrap_difference_of_models_without_variance():
-    right, wrong = np.ones((2, 5), dtype=bool), np.zeros((3, 5), dtype=bool)
-    assert stats.bootstrap_difference(right, wrong) == stats.Interval(100, 100, 100)
-    assert stats.bootstrap_difference(right, right) == stats.Interval(0, 0, 0)
-
-
-def test_an_interval_for_a_mean_covers_it():
-    studies = np.random.default_rng(0).normal(99, 0.1, size=(1500, 5))
-    covered = np.mean([found.low <= 99 <= found.high for found in map(stats.summary, studies)])
-    assert 0.93 <= covered <= 0.97
-
-
-def test_an_interval_for_a_difference_covers_it_where_deviations_differ():
-    rng = np.random.default_rng(0)
-    studies = [(rng.normal(99, 0.1, 16), rng.normal(99, 0.4, 8)) for _ in range(1000)]
-    found = [stats.difference(a, b) for a, b in studies]
-    assert 0.93 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.97
-    assert 0.03 <= np.mean([each.p < 0.05 for each in found]) <= 0.07
-
-
-def test_means_at_the_margin_seldom_pass_for_equivalent():
-    rng = np.random.default_rng(0)
-    studies = [(rng.normal(99.3, 0.1, 16), rng.normal(99, 0.2, 8)) for _ in range(1000)]
-    passed = np.mean([stats.equivalence(a, b, margin=0.3) <= 0.05 for a, b in studies])
-    # 5 % is what the test allows; 2 % are three standard errors of a thousand studies
-    assert 0.03 <= passed <= 0.07
-
-
-EASE = (8.0, 7.5)  # Logit of each arm's accuracy on the median image: 98.8 % and 98.3 % right over all
-
-
-def _study(rng: np.random.Generator, seeds: tuple[int, int], images: int, shared: float, own: float, of_seed: float):
-    """Two arms on new images with new seeds: logits of being right, and from these the answers, drawn apart."""
-    difficulty = rng.normal(0, shared, images)
-    for count, ease in zip(seeds, EASE):
-        logits = ease + difficulty + rng.normal(0, own, images) + rng.normal(0, of_seed, (count, 1))
-        yield rng.random((count, images), dtype=np.float32) < scipy.special.expit(logits, dtype=np.float32)
-
-
-def _expected(ease: float, deviation: float) -> float:
-    """Accuracy in % over all images and seeds: their logits are normal."""
-    at = np.linspace(-8, 8, 2001)
-    weights = scipy.stats.norm.pdf(at)
-    return 100 * weights @ scipy.special.expit(ease + deviation * at) / weights.sum()
-
-
-@pytest.mark.parametrize(
-    "seeds, images, shared, own, of_seed",
-    [
-        ((16, 16), 800, 3, 1, 0.15),
-        ((5, 5), 1000, 3, 1, 0.15),
-        ((5, 5), 500, 3, 0.5, 0.6),  # the seed decides
-        ((16, 5), 500, 3, 0, 0.15),  # what is hard is hard for both: beside the seed there is only the interaction
-    ],
-)
-def test_a_bootstrap_interval_covers_what_new_seeds_on_new_images_give(seeds, images, shared, own, of_seed):
-    deviation = math.hypot(shared, own, of_seed)
-    truth = _expected(EASE[0], deviation) - _expected(EASE[1], deviation)
-    rng = np.random.default_rng(0)
-    studies = (_study(rng, seeds, images, shared, own, of_seed) for _ in range(1000))
-    found = [stats.bootstrap_difference(a, b, resamples=400) for a, b in studies]
-    assert 0.93 <= np.mean([each.low <= truth <= each.high for each in found]) <= 0.97
+    # 200,000 studies of five runs, of which each sees three new ones
+    deviations = rng.normal(size=(200_000, 5)).std(axis=1, ddof=1)
+    ranges = np.ptp(rng.normal(size=(200_000, 3)), axis=1)
+    sample = np.array(A) / np.std(A, ddof=1)
+    for distance in (1, 3):
+        simulated = np.mean(ranges / deviations >= distance)
+        assert stats.chance_of_range(sample, 3, distance) == pytest.approx(simulated, abs=0.004)
+    assert (stats.chance_of_range(A, 3, 0), stats.chance_of_range([98.1] * 3, 3, 0.1)) == (1, 0)

@@ -1,13 +1,30 @@
+import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from model import NORMALIZATIONS, Net
+from normbench import augment
 from normbench import train as module
+from normbench.config import Config
 from normbench.data import Dataset, load
 from normbench.penalty import l1_norm
-from normbench.train import Config, build, predict, train
+from normbench.train import (
+    build,
+    network_fingerprint,
+    predict,
+    scores,
+    train,
+    train_epoch,
+    train_or_diverge,
+    with_log_probabilities,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +50,7 @@ def without_seconds(run):
 @pytest.mark.parametrize("nm", NORMALIZATIONS)
 def test_learns_the_digits(nm, digits):
     lr = 0.02 if nm == "none" else 0.1  # a network without normalization bears less
-    run = train(Config(nm, gp=4, epochs=20, batch_size=32, lr=lr), digits, progress=False)
+    run = train(Config(nm, gp=4, epochs=10, batch_size=32, lr=lr), digits, progress=False)
     assert run.history[-1]["test_accuracy"] > 90
     assert run.history[-1]["train_loss"] < 0.3 < run.history[0]["train_loss"]
 
@@ -63,16 +80,108 @@ def test_another_seed_another_history(few_digits):
     assert without_seconds(first) != without_seconds(second)
 
 
-def test_a_network_of_one_s_own(few_digits):
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.LogSoftmax(dim=1))
-    run = train(Config(epochs=1), few_digits, progress=False, net=net)
-    assert run.parameters == 7850 and run.history[0]["train_loss"] > 0
+def linear(classes=10, *last):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes), *last)
+
+
+def test_a_network_of_one_s_own_returns_logits_or_log_probabilities(few_digits):
+    config = Config("BN", l1=1e-4, epochs=2, batch_size=100)
+    logits, log_probabilities = linear(), linear(10, nn.LogSoftmax(dim=1))
+    first, second = (train(config, few_digits, progress=False, net=net) for net in (logits, log_probabilities))
+    assert first.parameters == second.parameters == 7850
+    assert first.last["train_loss"] > 0
+    torch.testing.assert_close(first.probabilities.sum(dim=1), torch.ones(50))
+    torch.testing.assert_close(first.probabilities, second.probabilities, rtol=1e-4, atol=1e-6)
+    expected = F.nll_loss(first.probabilities.log(), few_digits.y_test).item()
+    assert first.last["test_loss"] == pytest.approx(expected, rel=1e-5)
+    x = few_digits.standardize(few_digits.x_test)
+    torch.testing.assert_close(predict(with_log_probabilities(logits), x).exp(), first.probabilities)
+
+
+def test_net_itself_is_not_wrapped():
+    assert with_log_probabilities(net := Net()) is net
+
+
+@pytest.mark.parametrize(
+    "net, returned",
+    (
+        (linear(11), r"\(2, 11\)"),
+        (nn.Identity(), r"\(2, 1, 28, 28\)"),
+        (nn.Sequential(linear(), nn.Flatten(0)), r"\(20,\)"),
+        (nn.AdaptiveMaxPool2d(1, return_indices=True), "tuple"),
+    ),
+)
+def test_a_network_that_returns_something_else(net, returned, few_digits, monkeypatch):
+    monkeypatch.setattr(module, "train_epoch", None)
+    with pytest.raises(ValueError, match=rf"must return logits or log-probabilities.*\(2, 10\).*returned {returned}"):
+        train(Config(epochs=1), few_digits, progress=False, net=net)
+
+
+def leaky(net):
+    for i, layer in enumerate(net.features):
+        if isinstance(layer, nn.ReLU):
+            net.features[i] = nn.LeakyReLU(inplace=True)
+    return net
+
+
+def test_the_fingerprint_of_a_network_is_that_of_its_computation(few_digits):
+    class Net(module.Net):
+        def forward(self, x):
+            return super().forward(x.flip(-1))
+
+    nets = [build(Config(nm), few_digits) for nm in NORMALIZATIONS]
+    nets += [build(Config("GN", gp=4), few_digits), build(Config(width=2), few_digits), leaky(module.Net()), Net()]
+    assert str(nets[-1]) == str(nets[0]), "only its forward is another"
+    fingerprints = [network_fingerprint(net, (1, 28, 28)) for net in nets]
+    assert len(set(fingerprints)) == len(nets)
+    assert fingerprints[0] != network_fingerprint(nets[0], (1, 32, 32))
+
+
+@pytest.mark.parametrize("nm", NORMALIZATIONS)
+def test_the_fingerprint_of_a_network_does_not_depend_on_its_weights(nm, few_digits):
+    first, second = (build(Config(nm, seed=seed), few_digits) for seed in (0, 1))
+    before, state = copy.deepcopy(first.state_dict()), torch.random.get_rng_state()
+    fingerprint = network_fingerprint(first.train(), (1, 28, 28))
+    assert torch.equal(state, torch.random.get_rng_state()) and first.training
+    assert all(torch.equal(before[name], values) for name, values in first.state_dict().items())
+    train(Config(nm, epochs=1), few_digits, progress=False, net=second)
+    assert fingerprint == network_fingerprint(second, (1, 28, 28))
+
+
+def test_a_network_of_single_precision_alone_is_known_by_its_layers():
+    class Single(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.float().flatten(1))
+
+    first, second, third = (network_fingerprint(Single(4, n), (1, 2, 2)) for n in (3, 3, 5))
+    assert first == second != third
+
+
+def test_random_parts_of_a_network_do_not_move_the_generator():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    state = torch.random.get_rng_state()
+    assert network_fingerprint(Noisy(), (1, 2, 2)) == network_fingerprint(Noisy(), (1, 2, 2))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_run_carries_the_fingerprints_of_data_and_network(few_digits):
+    config = Config("GN", epochs=1, images=200)
+    run = train(config, few_digits, progress=False)
+    network = network_fingerprint(build(config, few_digits), (1, 28, 28))
+    assert run.fingerprint == {"data": few_digits.fingerprint, "network": network, "trainer": "normbench.train.train"}
+    tried = train_or_diverge(config, few_digits, progress=False)
+    diverged = train_or_diverge(Config("GN", lr=1e20, epochs=1, images=200), few_digits, progress=False)
+    assert diverged.errors == 50 and diverged.fingerprint == tried.fingerprint
+    assert tried.fingerprint == run.fingerprint | {"trainer": "normbench.train.train_or_diverge"}
 
 
 def test_width_multiplies_the_channels(few_digits):
     convolutions = [
-        [m for m in build(Config(width=width), few_digits).modules() if isinstance(m, torch.nn.Conv2d)]
-        for width in (1, 3)
+        [m for m in build(Config(width=width), few_digits).modules() if isinstance(m, nn.Conv2d)] for width in (1, 3)
     ]
     assert all(3 * one.out_channels == three.out_channels for one, three in zip(*convolutions, strict=True))
 
@@ -127,6 +236,13 @@ def test_the_penalty_shrinks_the_weights(digits):
     assert penalties[-1] < 0.8 * penalties[0]
 
 
+def test_the_last_epoch_is_predicted_once(few_digits, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "predict", lambda net, x: calls.append(len(x)) or predict(net, x))
+    train(Config(epochs=3, batch_size=100), few_digits, progress=False)
+    assert calls == [50] * 3
+
+
 def test_predict_depends_on_each_image_alone(few_digits):
     net, x = build(Config("BN"), few_digits), few_digits.standardize(few_digits.x_test)
     torch.testing.assert_close(predict(net, x), predict(net, x, batch_size=7))
@@ -148,54 +264,9 @@ def test_images_too_small_for_the_network(few_digits):
         train(Config(), dataclasses.replace(few_digits, **small))
 
 
-@pytest.mark.parametrize(
-    "values, error, message",
-    (
-        (dict(nm="batch"), ValueError, "unknown normalization 'batch'"),
-        (dict(nm="GN", gp=0), ValueError, "gp must be at least 1, got 0"),
-        (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
-        (dict(width=0), ValueError, "width must be at least 1, got 0"),
-        (dict(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
-        (dict(l1=-1e-4), ValueError, "l1 must be at least 0, got -0.0001"),
-        (dict(weight_decay=-1), ValueError, "weight_decay must be at least 0, got -1"),
-        (dict(lr=0), ValueError, "lr must be above 0, got 0"),
-        (dict(lr=float("nan")), ValueError, "lr must be above 0, got nan"),
-        (dict(l1=float("inf")), ValueError, "l1 must be finite, got inf"),
-        (dict(seed=-1), ValueError, "seed must be at least 0, got -1"),
-        (dict(epochs="ten"), TypeError, "epochs must be of type int, got 'ten'"),
-        (dict(epochs=2.5), TypeError, r"epochs must be of type int, got 2\.5"),
-        (dict(nm=3), TypeError, "nm must be of type str, got 3"),
-        (dict(proximal=1), TypeError, "proximal must be of type bool, got 1"),
-        (dict(epochs=True), TypeError, "epochs must be of type int, got True"),
-        (dict(l2=-1), ValueError, "l2 must be at least 0, got -1"),
-        (dict(penalized="bias"), ValueError, "penalized must be one of all, conv, gamma, got 'bias'"),
-        (dict(augment="flip"), ValueError, "augment must be one of auto, affine, crop-flip, none, got 'flip'"),
-        (dict(nm="none", penalized="gamma"), ValueError, "no gamma to penalize; choose all or conv"),
-    ),
-)
-def test_bad_configs(values, error, message):
-    with pytest.raises(error, match=message):
-        Config(**values)
-
-
 def test_groups_that_do_not_divide_every_width(few_digits):
     with pytest.raises(ValueError, match=r"3 groups.*8 channels"):
         train(Config("GN", gp=3), few_digits)
-
-
-@pytest.mark.parametrize(
-    "config, label",
-    (
-        (Config("BN", l1=1e-4), "BN + L1"),
-        (Config("GN"), "GN"),
-        (Config("GN", gp=4, l1=1e-4, l2=1e-4), "GN (4 groups) + L1 + L2"),
-        (Config("LN", gp=4, l2=1e-4), "LN + L2"),
-        (Config("IN", l1=1e-3, proximal=True), "IN + proximal L1 0.001"),
-        (Config("BN", l1=1e-4, penalized="gamma"), "BN + L1 on gamma"),
-    ),
-)
-def test_label(config, label):
-    assert config.label == label
 
 
 @pytest.mark.mnist
@@ -214,8 +285,189 @@ def test_mistakes_are_the_most_confident_ones(few_digits):
     assert [c for _, _, c in run.mistakes] == confidence[expected].tolist()
 
 
+def test_of_equally_sure_mistakes_the_first_come_first():
+    probabilities = torch.eye(3).repeat(40, 1)
+    labels = torch.arange(120) % 3
+    labels[20:] = (labels[20:] + 1) % 3
+    assert [image for image, _, _ in module._mistakes(probabilities, labels)] == list(range(20, 30))
+
+
 @pytest.mark.cifar10
 def test_one_epoch_of_cifar10():
     data = load("cifar10")
     few = dataclasses.replace(data, x_train=data.x_train[:20_000], y_train=data.y_train[:20_000])
     assert train(Config("BN", epochs=1), few, progress=False).history[-1]["test_accuracy"] > 40
+
+
+CONFIG = Config("BN", l1=1e-4, epochs=4, batch_size=100, seed=5)
+SHORT = dataclasses.replace(CONFIG, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def finished(few_digits, tmp_path_factory):
+    """The bytes of the checkpoint of a finished training of SHORT."""
+    path = tmp_path_factory.mktemp("finished") / "checkpoint.pt"
+    train(SHORT, few_digits, progress=False, checkpoint=path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def checkpoint(finished, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(finished)
+    return path
+
+
+def stop_after(epochs, monkeypatch):
+    """Make training raise KeyboardInterrupt, as Ctrl-C does, when so many epochs are finished."""
+    done, original = [], module.train_epoch
+
+    def stopping(*args):
+        if len(done) == epochs:
+            raise KeyboardInterrupt
+        done.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(module, "train_epoch", stopping)
+
+
+@pytest.mark.parametrize("epochs", (1, 3))
+def test_a_training_goes_on_to_the_same_run_bit_for_bit(few_digits, tmp_path, monkeypatch, epochs):
+    path = tmp_path / "folder" / "checkpoint.pt"
+    whole = train(CONFIG, few_digits, progress=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(epochs, patch)
+        train(CONFIG, few_digits, progress=False, checkpoint=path)
+    resumed = train(CONFIG, few_digits, progress=False, checkpoint=path)
+    assert without_seconds(resumed) == without_seconds(whole)
+    assert torch.equal(resumed.probabilities, whole.probabilities)
+    assert not list(path.parent.glob("*.partial"))
+
+
+def test_a_finished_training_is_not_repeated(few_digits, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    first = train(CONFIG, few_digits, progress=False, checkpoint=path)
+    monkeypatch.setattr(module, "train_epoch", None)
+    again = train(CONFIG, few_digits, progress=False, checkpoint=path)
+    assert again.history == first.history and again.mistakes == first.mistakes
+    assert again.seconds >= sum(row["seconds"] for row in first.history)
+
+
+def other_pixel(data):
+    x_train = data.x_train.clone()
+    x_train[7, 0, 3, 3] ^= 1
+    return dataclasses.replace(data, x_train=x_train)
+
+
+def other_test_set(data):
+    return dataclasses.replace(data, x_test=data.x_test[:40], y_test=data.y_test[:40])
+
+
+@pytest.mark.parametrize(
+    "change, differs",
+    (
+        (dict(config=CONFIG), "epochs"),
+        (dict(config=dataclasses.replace(SHORT, lr=0.05, seed=6)), "lr, seed"),
+        (dict(net=linear()), "network"),
+        (dict(net=leaky(Net())), "network"),
+        (dict(data=other_pixel), "data"),
+        (dict(data=other_test_set), "data"),
+    ),
+)
+def test_another_training_s_checkpoint_is_refused(few_digits, checkpoint, change, differs):
+    data = change.get("data", lambda data: data)(few_digits)
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt is of a training with another {differs}; delete it"):
+        train(change.get("config", SHORT), data, False, net=change.get("net"), checkpoint=checkpoint)
+
+
+def damaged(change):
+    """Puts what `change` makes of a checkpoint's state in its place."""
+    return lambda path: torch.save(change(torch.load(path)), path)
+
+
+def without(key):
+    return damaged(lambda state: {name: value for name, value in state.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    (
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(path.read_bytes()[:-200]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("a text"),
+        lambda path: path.write_bytes(pickle.dumps(Config(), protocol=2)),
+        damaged(lambda state: [state]),
+        damaged(lambda state: torch.zeros(3)),
+        damaged(lambda state: {"training": "BN"}),
+        damaged(lambda state: state | {"history": 3}),
+        damaged(lambda state: state | {"net": {}}),
+        without("training"),
+        without("history"),
+        without("seconds"),
+        without("generator"),
+        without("optimizer"),
+    ),
+)
+def test_a_broken_checkpoint(few_digits, checkpoint, damage):
+    damage(checkpoint)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is broken; delete it"):
+        train(SHORT, few_digits, progress=False, checkpoint=checkpoint)
+
+
+def test_a_folder_that_is_a_file(few_digits, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="could not be saved to"):
+        train(SHORT, few_digits, False, checkpoint=tmp_path / "file" / "checkpoint.pt")
+
+
+def fake_data(shape):
+    """A data set without numbers whose tensors say that they are on a GPU; made under a FakeTensorMode."""
+    data = object.__new__(Dataset)  # whose checks need numbers
+    tensors = {
+        f"{kind}_{part}": torch.empty(n, *size, dtype=dtype, device="cuda")
+        for part, n in (("train", 64), ("test", 20))
+        for kind, size, dtype in (("x", shape, torch.uint8), ("y", (), torch.int64))
+    }
+    vars(data).update(name="fake", classes=tuple("0123456789"), **tensors)
+    return data
+
+
+def train_on_a_fake_gpu(config, shape, monkeypatch):
+    """An epoch and its tests with tensors of shapes and devices but no numbers, which needs no GPU.
+
+    PyTorch cannot do two steps so: backward, which computes where forward has computed, and the fused optimizer.
+    """
+    monkeypatch.setattr(augment, "_pixel_coordinates", augment._pixel_coordinates.__wrapped__)  # keeps no fake ones
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)
+    with FakeTensorMode(shape_env=ShapeEnv()):
+        data = fake_data(shape)
+        with torch.device("cuda"):
+            net = build(config, data)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        row = train_epoch(config, data, net, optimizer, schedule, torch.Generator().manual_seed(0))
+        log_probabilities = predict(net, data.standardize(data.x_test))
+        assert log_probabilities.device.type == "cuda" and log_probabilities.shape == (20, 10)
+        row |= scores("test", log_probabilities, data.y_test)
+    assert row.keys() >= {"train_loss", "penalty", "l1_norm", "zeros", "test_accuracy"}
+
+
+@pytest.mark.parametrize("shape", ((1, 28, 28), (3, 32, 32)))
+@pytest.mark.parametrize("nm", NORMALIZATIONS)
+def test_everything_is_on_the_device_of_the_data(nm, shape, monkeypatch):
+    train_on_a_fake_gpu(Config(nm, l1=1e-4, l2=1e-4, proximal=nm == "GN", batch_size=30), shape, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "function, argument", (("warp", 1), ("warp", 0)), ids=("matrices left on the CPU", "images left on the CPU")
+)
+def test_a_tensor_left_on_the_cpu_is_noticed(function, argument, monkeypatch):
+    original = getattr(module, function)
+
+    def mistaken(*arguments):
+        return original(*(value.cpu() if i == argument else value for i, value in enumerate(arguments)))
+
+    monkeypatch.setattr(module, function, mistaken)
+    with pytest.raises(RuntimeError, match="device"):
+        train_on_a_fake_gpu(Config("GN"), (1, 28, 28), monkeypatch)
