@@ -12,7 +12,7 @@ from model import NORMALIZATIONS, normalization
 from normbench import by_hand, pictures
 from normbench.by_hand import EXAMPLE
 from normbench.config import Config
-from normbench.data import CLASSES
+from normbench.data import DATASETS
 from normbench.train import train
 
 NAMES = ("BN", "GN", "LN", "IN")
@@ -61,9 +61,9 @@ def test_the_most_confident_mistakes_come_first_five_a_row(run, few_digits):
 
 @pytest.mark.parametrize("name", ("fashion_mnist", "cifar10"))
 def test_long_names_of_classes_find_room(run, few_digits, name):
-    longest = max(range(10), key=lambda i: len(CLASSES[name][i]))
+    longest = max(range(10), key=lambda i: len(DATASETS[name].classes[i]))
     labels = torch.full_like(few_digits.y_test, longest)
-    data = dataclasses.replace(in_colour(few_digits), classes=CLASSES[name], y_test=labels)
+    data = dataclasses.replace(in_colour(few_digits), classes=DATASETS[name].classes, y_test=labels)
     mistakes = tuple((i, longest, 0.99) for i in range(10))
     wrong = dataclasses.replace(run, mistakes=mistakes, test_set=data.test_set)
     figure = pictures.plot_misclassified(wrong, data)
@@ -95,7 +95,7 @@ def test_samples_show_labels_and_two_augmentations(few_digits):
 
 
 def test_samples_in_colour(few_digits):
-    data = dataclasses.replace(in_colour(few_digits), classes=CLASSES["cifar10"])
+    data = dataclasses.replace(in_colour(few_digits), classes=DATASETS["cifar10"].classes)
     figure = pictures.plot_samples(data)
     assert figure.axes[0].images[0].get_array().shape == (28, 28, 3)
     assert_tidy(figure)
