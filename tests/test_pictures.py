@@ -47,7 +47,7 @@ def assert_tidy(figure, legible=8.0):
 
 def test_the_most_confident_mistakes_come_first_five_a_row(run, few_digits):
     figure = pictures.plot_misclassified(run, few_digits)
-    assert f"BN + L1: {run.errors} of 50 digits" in figure.get_suptitle()
+    assert f"BN + L1: {run.errors} of 50 " in figure.get_suptitle()
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == min(10, run.errors) == 10
     assert [axes.get_subplotspec().colspan.start for axes in shown] == [0, 1, 2, 3, 4] * 2
