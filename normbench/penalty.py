@@ -11,15 +11,19 @@ NORMALIZATION_LAYERS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Laye
 def penalized_parameters(net: nn.Module, which: str = "all") -> list[nn.Parameter]:
     """All parameters of `net`, the weights of its convolutions ("conv"), or its normalizations' scales γ ("gamma").
 
+    Frozen parameters, which training leaves alone (requires_grad is False), are not among them.
+
     Raises ValueError where the network has none of these.
     """
     if which == "all":
-        return list(net.parameters())
-    layers = {"conv": nn.Conv2d, "gamma": NORMALIZATION_LAYERS}[which]
-    weights = [layer.weight for layer in net.modules() if isinstance(layer, layers) and layer.weight is not None]
-    if not weights:
+        parameters = net.parameters()
+    else:
+        layers = {"conv": nn.Conv2d, "gamma": NORMALIZATION_LAYERS}[which]
+        parameters = (layer.weight for layer in net.modules() if isinstance(layer, layers))
+    trained = [p for p in parameters if p is not None and p.requires_grad]
+    if not trained:
         raise ValueError(f"the network has no {which} parameters to penalize; choose all")
-    return weights
+    return trained
 
 
 def l1_norm(parameters: list[Tensor]) -> Tensor:
@@ -90,6 +94,6 @@ class Penalty:
     @torch.no_grad()
     def state(self) -> dict[str, float]:
         """l1_norm, Σ|p|, and zeros, the share of exact zeros in %, of the penalized parameters, whatever λ1 and λ2."""
-        numbers = _flat(self.parameters)
-        l1, nonzero = torch.stack([numbers.abs().sum(), numbers.count_nonzero()]).tolist()  # one wait for the device
-        return {"l1_norm": l1, "zeros": 100 * (1 - nonzero / len(numbers))}
+        numbers = _flat(self.parameters).cpu()  # in one transfer
+        nonzero = numbers.count_nonzero().item()
+        return {"l1_norm": numbers.abs().sum().item(), "zeros": 100 * (1 - nonzero / len(numbers))}

@@ -37,7 +37,7 @@ class Run:
             l1_norm (Σ|p|) and zeros (the share of exact zeros in %) describe the parameters that a penalty acts on,
             or would act on, at the end of the epoch. Besides these, epoch (from 1) and seconds.
         correct: (N,) bool, which test images the last epoch got right.
-        parameters: how many trainable numbers the network has.
+        parameters: how many numbers the network's parameters are.
         seconds: how long the training took, with the time before a stop.
         device: what it was trained on.
         mistakes: the ten wrong test images that the network was most sure of: (image, prediction, its probability).
@@ -113,7 +113,8 @@ def train(
 ) -> Run:
     """Train a network on `data`, on the device that holds it, and test it after every epoch.
 
-    Same config, data, device and library versions give the same run, bit for bit on a CPU.
+    Same config, data, device and library versions give the same run, bit for bit on a CPU. (Where `net` draws random
+    numbers, as dropout does, they come from PyTorch's global generator.)
 
     Args:
         config: the network and its training.
@@ -124,19 +125,19 @@ def train(
         checkpoint: a file that is renewed after every epoch. After a stop, the same call goes on from it, to the
             same run.
 
-    Raises ValueError where the batch is larger than the training set, where `net` returns something else, and where
-    the checkpoint is broken or is another training's; FloatingPointError where the loss stops being finite; OSError
-    where the checkpoint cannot be written.
+    Raises ValueError where the batch is larger than the training set, where `net` cannot be trained or returns
+    something else, and where the checkpoint is broken or is another training's; FloatingPointError where the loss
+    stops being finite; OSError where the checkpoint cannot be written.
     """
-    if net is None:
-        net = build(config, data)
-    else:
-        _check_outputs(net.to(data.device), data)
-    fingerprint = _fingerprint(net, data)
-    data = data.first(config.images)
+    all_data, data = data, data.first(config.images)
     n = len(data.y_train)
     if config.batch_size > n:
         raise ValueError(f"batch_size {config.batch_size} is above the {n} training images of {data.name}")
+    if net is None:
+        net = build(config, data)
+    else:
+        _check_network(net.to(data.device), data, config.batch_size)
+    fingerprint = _fingerprint(net, all_data)
     net = placed(with_log_probabilities(net), data.device)
     optimizer, schedule = make_optimizer(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
@@ -213,16 +214,39 @@ def placed(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net
 
 
-@torch.no_grad()
-def _check_outputs(net: nn.Module, data: Dataset) -> None:
-    images = data.standardize(data.x_test[:2])
-    outputs, wanted = net.eval()(images), (len(images), len(data.classes))
+def _check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
+    """Raise ValueError where `net` cannot be tested, or trained, with the images of an epoch's smallest batch.
+
+    `net` keeps its state; lazy layers get theirs.
+    """
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ValueError("the network has no parameters to train")
+    last_batch = len(data.y_train) % batch_size or batch_size
+    images = data.standardize(data.x_train[: min(2, last_batch)])
+    devices = [data.device] if data.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        _check_outputs(net.eval(), images, data, "")
+        state = copy.deepcopy(net.state_dict())
+        hint = f"; choose another batch_size than {batch_size}, whose last batch has 1 image" if last_batch == 1 else ""
+        _check_outputs(net.train(), images, data, hint)
+        net.load_state_dict(state)
+
+
+def _check_outputs(net: nn.Module, images: Tensor, data: Dataset, hint: str) -> None:
+    mode, wanted = "training" if net.training else "testing", (len(images), len(data.classes))
+    try:
+        outputs = net(images)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"the network fails in {mode} on images {tuple(images.shape)}: {reason}{hint}") from error
     if not isinstance(outputs, Tensor) or outputs.shape != wanted:
         returned = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(
             f"the network must return logits or log-probabilities (images, classes), {wanted} for {wanted[0]} images "
-            f"of {data.name}, but it returned {returned}"
+            f"of {data.name}, but in {mode} it returned {returned}"
         )
+    if (outputs >= 0).all() and torch.allclose(outputs.sum(dim=1), torch.ones_like(outputs[:, 0]), atol=1e-3):
+        raise ValueError("the network returns probabilities; leave out its softmax, or take its logarithm")
 
 
 def _fingerprint(net: nn.Module, data: Dataset) -> dict[str, str]:
@@ -235,33 +259,38 @@ def _fingerprint(net: nn.Module, data: Dataset) -> dict[str, str]:
 
 @torch.no_grad()
 def network_fingerprint(net: nn.Module, image_shape: tuple[int, int, int]) -> str:
-    """A checksum of what `net` computes from images of `image_shape` (C, H, W), whatever its weights are.
+    """A checksum of how `net` computes its outputs from images of `image_shape` (C, H, W), whatever its weights are.
 
-    Its layers count, as PyTorch prints them, the names and shapes of its state, and its outputs for two made-up
-    images with made-up weights. These are computed in evaluation mode on the CPU, in double precision, and are then
-    rounded, so that every machine has the same checksum. They are left out where the network cannot be copied or
-    works in single precision alone.
+    It covers the names and types of the layers, the rates of dropout, the names and shapes of the state, and the
+    outputs for two made-up images with made-up weights. These are computed in double precision on the CPU and rounded,
+    and the text that PyTorch prints for a layer is left out, for it changes with the version: every machine and every
+    version give the same checksum. The outputs are left out too where they cannot be computed so, as those of a
+    network that cannot be copied or works in single precision alone.
     """
+    layers = [(name, type(layer).__name__) for name, layer in net.named_modules()]
+    rates = [layer.p for layer in net.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
     shapes = [(name, tuple(values.shape)) for name, values in net.state_dict().items()]
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            outputs = _with_made_up_weights(net)(_made_up((2, *image_shape)))
-        outputs = (outputs / outputs.abs().max()).round(decimals=5) + 0.0  # 0 for -0
-    except RuntimeError:
-        outputs = torch.empty(0)
-    return hashlib.sha256(repr((str(net), shapes, outputs.tolist())).encode()).hexdigest()[:16]
+            outputs = _outputs_with_made_up_weights(net, image_shape)
+        outputs = (1e4 * outputs / outputs.abs().max()).nan_to_num().round().long().tolist()
+    except Exception:  # a network of the user's own can raise anything, and may still be one to train
+        outputs = []
+    return hashlib.sha256(repr((layers, rates, shapes, outputs)).encode()).hexdigest()[:16]
 
 
-def _with_made_up_weights(net: nn.Module) -> nn.Module:
-    net = copy.deepcopy(net).to("cpu", torch.double).eval()
+def _outputs_with_made_up_weights(net: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+    net, images = copy.deepcopy(net).cpu().double().eval(), _made_up((2, *image_shape))
     for i, weights in enumerate(net.parameters()):
         fan_in = math.prod(weights.shape[1:])
         weights.copy_(_made_up(weights.shape, i) * math.sqrt(6 / fan_in))  # He et al. (2015), to keep maps in range
-    for i, buffer in enumerate(net.buffers()):
-        if buffer.is_floating_point():
-            buffer.copy_(1 + _made_up(buffer.shape, i).abs())  # it may be a variance
-    return net
+    for layer in net.modules():
+        if hasattr(layer, "reset_running_stats"):
+            layer.reset_running_stats()
+            layer.train()
+    net(images)  # moves the running averages, by the momentum that they have
+    return net.eval()(images)
 
 
 def _made_up(shape: tuple[int, ...], start: int = 0) -> Tensor:
@@ -327,8 +356,11 @@ def train_epoch(
 
 @torch.inference_mode()
 def predict(net: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
-    """Log-probabilities (N, classes) of standardized images x (N, C, H, W), in evaluation mode."""
-    net.eval()
+    """Log-probabilities (N, classes) of standardized images x (N, C, H, W), in evaluation mode.
+
+    `net` may return logits, too.
+    """
+    net = with_log_probabilities(net).eval()
     return torch.cat([net(batch) for batch in x.split(batch_size)])
 
 

@@ -77,6 +77,27 @@ def test_the_state_of_the_penalized_parameters():
     assert Penalty(net, 0.0, 0.0).state() == pytest.approx(expected)
 
 
+def test_one_zero_among_many_numbers_is_counted():
+    """In single precision, 2**24 + 1 numbers could not be told from 2**24."""
+    net = nn.ParameterList([torch.ones(2**24 + 1)])
+    assert Penalty(net, 0.0, 0.0).state()["zeros"] == 0
+    net[0].data[7] = 0
+    assert Penalty(net, 0.0, 0.0).state()["zeros"] == pytest.approx(100 / (2**24 + 1))
+
+
+@pytest.mark.parametrize("which", ("all", "conv", "gamma"))
+def test_frozen_parameters_are_left_alone(which):
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.GroupNorm(1, 2))
+    net[:2].requires_grad_(False)
+    penalty = Penalty(net, l1=1e3, l2=0.0, which=which, proximal=True)
+    before = [p.clone() for p in net.parameters()]
+    penalty.step(lr=1.0, momentum=0.9)
+    changed = {name for (name, p), old in zip(net.named_parameters(), before) if not torch.equal(p, old)}
+    assert changed <= {"2.weight", "2.bias", "3.weight", "3.bias"} and changed
+    with pytest.raises(ValueError, match=f"no {which} parameters"):
+        penalized_parameters(net[:2], which)
+
+
 def test_a_normalization_without_scales_has_no_gamma():
     with pytest.raises(ValueError, match="no gamma parameters"):
         penalized_parameters(nn.Sequential(nn.BatchNorm2d(2, affine=False)), "gamma")

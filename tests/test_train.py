@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import pickle
+import threading
 
 import pytest
 import torch
@@ -96,26 +97,80 @@ def test_a_network_of_one_s_own_returns_logits_or_log_probabilities(few_digits):
     expected = F.nll_loss(first.probabilities.log(), few_digits.y_test).item()
     assert first.last["test_loss"] == pytest.approx(expected, rel=1e-5)
     x = few_digits.standardize(few_digits.x_test)
-    torch.testing.assert_close(predict(with_log_probabilities(logits), x).exp(), first.probabilities)
+    torch.testing.assert_close(predict(logits, x).exp(), first.probabilities)
 
 
 def test_net_itself_is_not_wrapped():
     assert with_log_probabilities(net := Net()) is net
 
 
+class TupleInTraining(nn.Sequential):
+    """As networks with auxiliary classifiers do, such as Inception."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return (y, y) if self.training else y
+
+
 @pytest.mark.parametrize(
     "net, returned",
     (
-        (linear(11), r"\(2, 11\)"),
-        (nn.Identity(), r"\(2, 1, 28, 28\)"),
-        (nn.Sequential(linear(), nn.Flatten(0)), r"\(20,\)"),
-        (nn.AdaptiveMaxPool2d(1, return_indices=True), "tuple"),
+        (linear(11), r"testing it returned \(2, 11\)"),
+        (linear(10, nn.Unflatten(1, (1, 10))), r"testing it returned \(2, 1, 10\)"),
+        (linear(10, nn.Flatten(0)), r"testing it returned \(20,\)"),
+        (
+            linear(10, nn.Unflatten(1, (1, 10)), nn.AdaptiveMaxPool1d(1, return_indices=True)),
+            "testing it returned tuple",
+        ),
+        (TupleInTraining(linear()), "training it returned tuple"),
     ),
 )
 def test_a_network_that_returns_something_else(net, returned, few_digits, monkeypatch):
     monkeypatch.setattr(module, "train_epoch", None)
-    with pytest.raises(ValueError, match=rf"must return logits or log-probabilities.*\(2, 10\).*returned {returned}"):
+    with pytest.raises(ValueError, match=rf"must return logits or log-probabilities.*\(2, 10\).*in {returned}$"):
         train(Config(epochs=1), few_digits, progress=False, net=net)
+
+
+@pytest.mark.parametrize(
+    "net, message",
+    (
+        (linear(10, nn.Softmax(dim=1)), "returns probabilities; leave out its softmax"),
+        (linear().requires_grad_(False), "no parameters to train"),
+        (nn.Sequential(nn.Flatten(), nn.LogSoftmax(dim=1)), "no parameters to train"),
+        (nn.Conv2d(3, 10, 28), r"fails in testing on images \(2, 1, 28, 28\): .*to have 3 channels"),
+        (linear().double(), r"fails in testing on images \(2, 1, 28, 28\): .*same dtype"),
+    ),
+)
+def test_a_network_that_cannot_be_trained(net, message, few_digits, monkeypatch):
+    monkeypatch.setattr(module, "train_epoch", None)
+    with pytest.raises(ValueError, match=message):
+        train(Config(epochs=1), few_digits, progress=False, net=net)
+
+
+def test_batch_norm_without_maps_cannot_have_a_batch_of_one_image(few_digits, monkeypatch):
+    config, net = Config(epochs=1, batch_size=23, images=300), linear(10, nn.BatchNorm1d(10))
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match=r"fails in training.*another batch_size than 23"),
+    ):
+        patch.setattr(module, "train_epoch", None)
+        train(config, few_digits, progress=False, net=net)
+    train(dataclasses.replace(config, batch_size=25), few_digits, progress=False, net=net)
+
+
+def test_the_check_of_a_network_changes_nothing(few_digits, monkeypatch):
+    net, checked = nn.Sequential(linear(), nn.BatchNorm1d(10), nn.Dropout(0.5)).eval(), []
+    before, state = copy.deepcopy(net.state_dict()), torch.random.get_rng_state()
+    monkeypatch.setattr(module, "train_epoch", lambda *_: checked.append(copy.deepcopy(net.state_dict())) or {}[0])
+    with pytest.raises(KeyError):
+        train(Config(epochs=1), few_digits, progress=False, net=net)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(values, checked[0][name]) for name, values in before.items())
+
+
+def test_layers_that_are_made_for_the_first_images(few_digits):
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    assert train(Config(epochs=1), few_digits, progress=False, net=net).parameters == 7850
 
 
 def leaky(net):
@@ -147,6 +202,29 @@ def test_the_fingerprint_of_a_network_does_not_depend_on_its_weights(nm, few_dig
     assert all(torch.equal(before[name], values) for name, values in first.state_dict().items())
     train(Config(nm, epochs=1), few_digits, progress=False, net=second)
     assert fingerprint == network_fingerprint(second, (1, 28, 28))
+
+
+def test_the_fingerprint_of_a_network_sees_how_it_is_trained():
+    nets = [Net(), Net()]
+    for layer in nets[1].modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.01
+    nets += [linear(10, nn.Dropout(rate)) for rate in (0.1, 0.5)]
+    assert len({network_fingerprint(net, (1, 28, 28)) for net in nets}) == 4
+
+
+@pytest.mark.parametrize("nm", NORMALIZATIONS)
+def test_the_fingerprint_of_a_network_does_not_depend_on_what_pytorch_prints(nm, monkeypatch):
+    before = network_fingerprint(Net(nm), (1, 28, 28))
+    for layer in (nn.Conv2d, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.ReLU, nn.Linear):
+        monkeypatch.setattr(layer, "extra_repr", lambda self: "as of another version")
+    assert network_fingerprint(Net(nm), (1, 28, 28)) == before
+
+
+def test_a_network_that_cannot_be_copied_is_trained(few_digits):
+    net = linear()
+    net.lock = threading.Lock()
+    assert len(train(Config(epochs=1), few_digits, progress=False, net=net).fingerprint["network"]) == 16
 
 
 def test_a_network_of_single_precision_alone_is_known_by_its_layers():
