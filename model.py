@@ -16,7 +16,8 @@ WIDTHS = (8, 8, 16, 16, 16)
 
 # What to give Net for small colour photographs, such as those of CIFAR-10.
 COLOUR = dict(
-    in_channels=3, size=(32, 32), widths=(16, 24, 32, 32, 40, 32), pools=(2, 4), stem=(3, 1), standardized=True
+    **{"in_channels": 3, "size": (32, 32), "widths": (16, 24, 32, 32, 40, 40), "pools": (2, 4), "stem": (3, 1)},
+    **{"standardized": True, "activation": nn.GELU},
 )
 
 
@@ -26,21 +27,54 @@ class Normalization(NamedTuple):
     Attributes:
         name: the method's name in words.
         set: the activations that share one mean and one variance.
-        make: makes the layer, from the number of channels C, the number of groups, and the size (H, W) of the maps.
+        make: makes the layer from the number of channels and, by name, from `normalization`'s other arguments.
         colour: in figures.
     """
 
     name: str
     set: str
-    make: Callable[[int, int, tuple[int, int] | None], nn.Module]
+    make: Callable[..., nn.Module]
     colour: str
 
 
-def _batch_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
-    return nn.BatchNorm2d(channels)
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that splits a batch and normalizes each part with its own mean and variance (Hoffer et al. 2017).
+
+    So the images that share statistics can be few while a step's are many, as where a batch is spread over GPUs. In
+    evaluation mode it is `nn.BatchNorm2d`. A step moves the running averages as far as one with plain batch norm.
+
+    Args:
+        channels: of the maps.
+        images: of each part; the last has what is left over. 0 for the whole batch.
+    """
+
+    def __init__(self, channels: int, images: int):
+        super().__init__(channels)
+        self.images = images
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, channels, H, W) → the same shape."""
+        parts = x.split(self.images) if self.training and self.images else (x,)
+        if len(parts) == 1:
+            return super().forward(x)
+        momenta = (self.momentum * len(part) / len(x) for part in parts)
+        averages, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return torch.cat([F.batch_norm(part, *averages, *affine, True, m, self.eps) for part, m in zip(parts, momenta)])
 
 
-def _group_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+class LayerNormOfPixels(nn.LayerNorm):
+    """Layer norm over the channels at each pixel, as ConvNeXt (Liu et al. 2022) has it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, C, ...) → the same shape."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def _batch_norm(channels: int, ghost: int, **_) -> nn.Module:
+    return GhostBatchNorm2d(channels, ghost) if ghost else nn.BatchNorm2d(channels)
+
+
+def _group_norm(channels: int, group: int, **_) -> nn.Module:
     if group < 1 or channels % group:
         raise ValueError(
             f"group norm with {group} groups cannot split {channels} channels evenly; "
@@ -49,25 +83,29 @@ def _group_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.M
     return nn.GroupNorm(group, channels)
 
 
-def _layer_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+def _layer_norm(channels: int, **_) -> nn.Module:
     return nn.GroupNorm(1, channels)
 
 
-def _layer_norm_of_elements(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+def _layer_norm_of_elements(channels: int, size: tuple[int, int] | None, **_) -> nn.Module:
     if size is None:
         raise ValueError("LN_CHW has a weight for each element: give the size (H, W) of its maps")
     return nn.LayerNorm([channels, *size])
 
 
-def _instance_norm(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+def _layer_norm_of_pixels(channels: int, **_) -> nn.Module:
+    return LayerNormOfPixels(channels, eps=1e-5)
+
+
+def _instance_norm(channels: int, **_) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=True)
 
 
-def _identity(channels: int, group: int, size: tuple[int, int] | None) -> nn.Module:
+def _identity(channels: int, **_) -> nn.Module:
     return nn.Identity()
 
 
-# The colours are Okabe and Ito's, which colour-blind readers can tell apart, and a dark yellow and a grey.
+# The colours are Okabe and Ito's, which colour-blind readers can tell apart, and two dark yellows and a grey.
 NORMALIZATIONS = {
     "BN": Normalization("batch norm", "one channel of all images", _batch_norm, "#0072B2"),
     "GN": Normalization("group norm", "a group of channels of one image", _group_norm, "#D55E00"),
@@ -76,11 +114,16 @@ NORMALIZATIONS = {
     "LN_CHW": Normalization(
         "layer norm, a weight for each element", "all channels of one image", _layer_norm_of_elements, "#B8860B"
     ),
+    "LN_C": Normalization(
+        "layer norm at each pixel", "all channels of one pixel of one image", _layer_norm_of_pixels, "#8C6D1F"
+    ),
     "none": Normalization("no normalization", "nothing", _identity, "#666666"),
 }
 
 
-def normalization(nm: str, channels: int, group: int = 2, size: tuple[int, int] | None = None) -> nn.Module:
+def normalization(
+    nm: str, channels: int, group: int = 2, size: tuple[int, int] | None = None, ghost: int = 0
+) -> nn.Module:
     """The normalization layer `nm` for maps of shape (N, channels, H, W).
 
     A layer splits the activations into sets, subtracts each set's mean, divides by its standard deviation (biased,
@@ -91,15 +134,17 @@ def normalization(nm: str, channels: int, group: int = 2, size: tuple[int, int] 
     - "LN" layer norm (Ba et al. 2016): a set for each image, over (channels, H, W)
     - "IN" instance norm (Ulyanov et al. 2016): a set for each image and channel, over (H, W)
     - "LN_CHW" layer norm with the same sets as "LN", but as published: a pair of γ and β for each element
+    - "LN_C" ConvNeXt's layer norm (Liu et al. 2022): a set for each image and pixel, over (channels,)
     - "none" leaves the activations as they are
 
-    `group` is the number of groups, for "GN" alone; `size` is (H, W), for "LN_CHW" alone.
+    `group` is the number of groups, for "GN" alone; `size` is (H, W), for "LN_CHW" alone; `ghost`, for "BN" alone, is
+    the number of images whose activations share a set, 0 for all of a batch (`GhostBatchNorm2d`).
 
     Raises ValueError for an unknown `nm`, where `group` does not divide `channels`, and where "LN_CHW" has no `size`.
     """
     if nm not in NORMALIZATIONS:
         raise ValueError(f"unknown normalization {nm!r}; choose one of {', '.join(NORMALIZATIONS)}")
-    return NORMALIZATIONS[nm].make(channels, group, size)
+    return NORMALIZATIONS[nm].make(channels, group=group, size=size, ghost=ghost)
 
 
 class StandardizedConv2d(nn.Conv2d):
@@ -119,6 +164,10 @@ class StandardizedConv2d(nn.Conv2d):
         return F.conv2d(x, standardized, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
+def _relu() -> nn.Module:
+    return nn.ReLU(inplace=True)
+
+
 class Net(nn.Module):
     """Convolutions, each normalized and rectified; then an average over the image, then a linear layer.
 
@@ -132,6 +181,7 @@ class Net(nn.Module):
     Args:
         nm: the normalization, one of `NORMALIZATIONS`.
         gp: the number of groups, for "GN" alone.
+        ghost: how many images share statistics, for "BN" alone; 0 for all of a batch.
         in_channels: channels of an image.
         size: (H, W) of an image. Images of another size are taken too, but not by "LN_CHW".
         classes: number of classes.
@@ -139,6 +189,7 @@ class Net(nn.Module):
         pools: the convolutions, counted from 1, after which the image is halved.
         stem: kernel size and padding of the first convolution; the others are 3x3 with padding 1.
         standardized: whether convolutions use standardized weights, as `StandardizedConv2d` does.
+        activation: makes what follows each normalization.
 
     Raises ValueError as `normalization` does, and for a `size` that is too small for the poolings.
     """
@@ -147,6 +198,7 @@ class Net(nn.Module):
         self,
         nm: str = "BN",
         gp: int = 2,
+        ghost: int = 0,
         *,
         in_channels: int = 1,
         size: tuple[int, int] = (28, 28),
@@ -155,6 +207,7 @@ class Net(nn.Module):
         pools: tuple[int, ...] = (1, 3),
         stem: tuple[int, int] = (5, 0),
         standardized: bool = False,
+        activation: Callable[[], nn.Module] = _relu,
     ):
         super().__init__()
         convolution = StandardizedConv2d if standardized else nn.Conv2d
@@ -171,7 +224,7 @@ class Net(nn.Module):
                 raise ValueError(
                     f"images of {size[0]}x{size[1]} pixels are too small: nothing is left of them after convolution {i}"
                 )
-            layers += [normalization(nm, filters, gp, (height, width)), nn.ReLU(inplace=True)]
+            layers += [normalization(nm, filters, gp, (height, width), ghost), activation()]
             channels = filters
         average = nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False)
         nn.init.constant_(average.weight, 1 / (height * width))

@@ -28,7 +28,7 @@ from torchvision import transforms
 from model import normalization
 from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name
-from normbench.train import Config, build, make_optimizer, placed, train_epoch
+from normbench.train import Config, Optimizers, build, placed, train_epoch
 
 SAVED = Path("results/speed.jsonl")
 LOOPS = ("study A", "our network", "ours", "floor")
@@ -89,23 +89,23 @@ def conventional_epoch(config: Config, data: Dataset, net: nn.Module) -> Callabl
 
 def our_epoch(config: Config, data: Dataset) -> Callable[[], None]:
     net = placed(build(config, data), data.device)
-    optimizer, schedule = make_optimizer(config, net, len(data.y_train))
+    optimizers = Optimizers(config, net, len(data.y_train))
     generator = torch.Generator().manual_seed(0)
-    return lambda: train_epoch(config, data, net, optimizer, schedule, generator)
+    return lambda: train_epoch(config, data, net, optimizers, generator)
 
 
 def floor_epoch(config: Config, data: Dataset) -> Callable[[], None]:
     net = placed(build(config, data), data.device)
-    optimizer, _ = make_optimizer(config, net, len(data.y_train))
+    optimizers = Optimizers(config, net, len(data.y_train))
     x, y = data.standardize(data.x_train[: config.batch_size]), data.y_train[: config.batch_size]
 
     def epoch():
         net.train()
         for _ in range(0, len(data.y_train), config.batch_size):
             loss = F.nll_loss(net(x), y)
-            optimizer.zero_grad()
+            net.zero_grad()
             loss.backward()
-            optimizer.step()
+            optimizers.step()
 
     return epoch
 

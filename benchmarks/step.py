@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.search import network
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.train import Config, make_optimizer, train_epoch
+from normbench.train import Config, Optimizers, train_epoch
 
 SAVED = Path("results/step.jsonl")
 NETWORKS = ("8k5v P 16 16 P 16v 12v", "8k5v P 8 16 P 16 16 H")
@@ -45,15 +45,15 @@ def step_times(layers: str, nm: str, data: Dataset) -> Counter:
     config = Config(nm, epochs=6)
     data = replace(data, x_train=data.x_train[: STEPS * 128], y_train=data.y_train[: STEPS * 128])
     net = network(layers, nm).to(memory_format=torch.channels_last)
-    optimizer, schedule = make_optimizer(config, net, len(data.y_train))
+    optimizers = Optimizers(config, net, len(data.y_train))
     generator = torch.Generator().manual_seed(0)
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        train_epoch(config, data, net, optimizer, schedule, generator)
+        train_epoch(config, data, net, optimizers, generator)
         seconds.append(time.perf_counter() - start)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        train_epoch(config, data, net, optimizer, schedule, generator)
+        train_epoch(config, data, net, optimizers, generator)
     times = Counter()
     for event in profiled.key_averages():
         times[kind(event.key)] += event.self_cpu_time_total

@@ -70,7 +70,10 @@ def augmentation(name: str, channels: int) -> Callable[..., Tensor]:
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Apply an affine map to each image, bilinearly, with zeros outside.
+    """Apply an affine map to each image, bilinearly.
+
+    Outside, grey images are black, as around a handwritten digit, and photographs go on as in a mirror: black edges,
+    which no test image has, cost group norm 2 points of accuracy on CIFAR-10.
 
     images (N, C, H, W) float; matrices (N, 2, 3) from output to input coordinates in [-1, 1], as
     `torch.nn.functional.affine_grid` takes them. Returns float (N, C, H, W).
@@ -79,7 +82,8 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     # affine_grid multiplies N small matrices; one product for the whole batch is ten times as fast.
     pixels = _pixel_coordinates(height, width, images.device)
     grid = (matrices.reshape(2 * n, 3) @ pixels).view(n, 2, height, width).permute(0, 2, 3, 1)
-    return F.grid_sample(images, grid, align_corners=False)
+    padding = "zeros" if images.shape[1] == 1 else "reflection"
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 
 @cache

@@ -52,6 +52,7 @@ def with_precise_statistics(net: nn.Module, config: Config, data: Dataset, batch
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None  # a plain mean over the batches instead of an exponential one
+            layer.images = 0  # of a GhostBatchNorm2d: a whole batch, not a few of its images
     draw, n = augmentation(config.augment, data.image_shape[0]), len(data.y_train)
     matrices = draw(n, data.image_shape[1:], torch.Generator().manual_seed(config.seed)).to(data.device)
     batches = zip(data.x_train.split(batch_size), matrices.split(batch_size))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from normbench.compare import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide
 from normbench.config import Config
 from normbench.data import title
 from normbench.experiments import MAIN, PLAIN, RESULTS, STRONG_L1, WITH_L1, finished
+from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide
 from normbench.runs import Arms
 from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
 

@@ -1,4 +1,4 @@
-"""The commands: train one model, run an experiment, make README, docs and figures anew."""
+"""The commands: train one model, compare normalizations, run an experiment, make README, docs and figures anew."""
 
 import shlex
 import sys
@@ -11,17 +11,18 @@ from typing import Annotated, Literal
 import tyro
 from torchsummary import summary
 
-from normbench import experiments, report, runs
+from normbench import compare as comparison
+from normbench import experiments, networks, report, runs
 from normbench.config import Config
 from normbench.data import Dataset, load
-from normbench.device import choose_device, device_name
+from normbench.device import choose_device, device_name, is_out_of_memory
 from normbench.engines import Engine, local, on_ray, usual_workers
 from normbench.figures import plot_overview, save
 from normbench.pictures import plot_misclassified
+from normbench.swap import normalizations
 from normbench.train import Run, build
 from normbench.train import train as train_one
 
-PROGRAM = "python -m normbench"
 DataDir = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
 
 
@@ -92,8 +93,7 @@ def study(
         device: cpu, cuda, …, or auto: a GPU where there is one. On Ray, gpus decides.
         output: the folder of NAME.jsonl, where finished runs are stored; by default results.
     """
-    if engine != "ray" and (address is not None or gpus):
-        raise ValueError("--address and --gpus are for a Ray cluster: give --engine ray too")
+    _check_ray(engine, address, gpus)
     usual = "runs/validation" if validation else experiments.RESULTS
     folder = _folder(usual if output is None else output)
     experiment, path = experiments.EXPERIMENTS[name], folder / f"{name}.jsonl"
@@ -120,6 +120,90 @@ def study(
     print(report.arms_table(runs.arms(finished)))
 
 
+def compare(
+    network: tyro.conf.Positional[str] = networks.OURS,
+    /,
+    dataset: str = "digits",
+    arms: tuple[str, ...] = comparison.ARMS,
+    seeds: int = 5,
+    epochs: int = 10,
+    batch_size: tuple[int, ...] = (128,),
+    rates: tuple[float, ...] = comparison.RATES,
+    augment: str = "auto",
+    weight_decay: float = 5e-4,
+    size: int | None = None,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    gpus: float = 0.0,
+    data_dir: DataDir = None,
+    device: str = "auto",
+    output: str | None = None,
+    verbose: bool = False,
+) -> None:
+    """Which normalization should a network use? Train it with each in turn, with several seeds, and answer.
+
+    Each arm first gets a learning rate of its own, chosen on training images held out. Stopped in whatever way, the
+    same command goes on. Without a network this is the study's own on small digits: a few minutes, to see what it does.
+
+    Args:
+        network: what makes the network: file.py:function, package.module:function or torchvision:resnet18. It is called
+            with num_classes, in_channels and size, (H, W), as far as it takes them.
+        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder, or a
+            folder of images, with a slash: photos/, with a folder for each class, or with train/ and test/.
+        arms: BN, GN, LN (a set an image), IN, LN_C (over the channels of each pixel), none; GN:8 for eight groups.
+        seeds: trainings an arm.
+        epochs: how often a training sees every training image.
+        batch_size: training images a step; several numbers for an answer by batch size.
+        rates: learning rates to try, and more where the best lies at the edge; one is used as it is.
+        augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
+        weight_decay: the pull of all parameters towards 0.
+        size: pixels to which the images of a folder are brought, 32 by default.
+        workers: trainings side by side; by default as many as were measured to be fastest, or as a cluster can hold.
+        engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
+        address: of the Ray cluster, or auto for the one that this machine is part of; without it, one of this machine.
+        gpus: the share of a GPU that each training on Ray is given.
+        data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
+        device: cpu, cuda, …, or auto: a GPU where there is one. On Ray, gpus decides.
+        output: the folder of the finished trainings and of report.html; by default one in runs/compare.
+        verbose: name every layer that is swapped.
+    """
+    _check_ray(engine, address, gpus)
+    data = load(dataset, data_dir, choose_device("cpu" if engine == "ray" else device), size)
+    swapped = networks.Swapped(network)
+    folder = _folder(f"runs/compare/{swapped.name}-{data.name}" if output is None else output)
+    if verbose:
+        for path, layer in normalizations(swapped.original(Config(), data)).items():
+            print(f"{path}: {layer}")
+    workers = (usual_workers(data) if workers is None else workers) if engine == "local" else workers
+    how = on_ray(workers, address, gpus) if engine == "ray" else None
+    try:
+        compared = comparison.compare(
+            network,
+            data,
+            arms,
+            seeds,
+            epochs,
+            batch_size,
+            folder,
+            rates=rates,
+            augment=augment,
+            weight_decay=weight_decay,
+            workers=workers or 1,
+            engine=how,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"finished trainings are in {folder}; go on with: {_same_command()}") from None
+    page = folder / "report.html"
+    page.write_text(compared.page(_same_command()))
+    print(f"\n{compared.answer}\n\nTables and figures: {page}")
+
+
+def _check_ray(engine: str, address: str | None, gpus: float) -> None:
+    if engine != "ray" and (address is not None or gpus):
+        raise ValueError("--address and --gpus are for a Ray cluster: give --engine ray too")
+
+
 def _engine(name: str, workers: int | None, address: str | None, gpus: float, data: Dataset) -> tuple[Engine, str]:
     """What carries the trainings out, and where, in words."""
     if name == "ray":
@@ -140,7 +224,12 @@ def _folder(name: str | Path) -> Path:
 
 
 def _same_command() -> str:
-    return shlex.join([*PROGRAM.split(), *sys.argv[1:]])
+    return shlex.join([*_program().split(), *sys.argv[1:]])
+
+
+def _program() -> str:
+    """How this program was started."""
+    return "normbench" if Path(sys.argv[0]).stem == "normbench" else "python -m normbench"
 
 
 def make_report(data_dir: DataDir = None) -> None:
@@ -149,6 +238,10 @@ def make_report(data_dir: DataDir = None) -> None:
     Args:
         data_dir: where data sets lie or are downloaded to; figures of images that cannot be had are left as they are.
     """
+    if not (report.PROJECT / "README.md").exists():
+        raise ValueError(
+            "report makes the pages of a checkout anew, and this is an installed package: run it in a checkout"
+        )
     for path in report.write(data_dir):
         print(path)
 
@@ -156,13 +249,13 @@ def make_report(data_dir: DataDir = None) -> None:
 def run() -> int:
     """Run the command that `sys.argv` names; returns the exit status, and says what is wrong in one line."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"train": train, "study": study, "report": make_report}, prog=PROGRAM)
+        tyro.extras.subcommand_cli_from_dict(
+            {"train": train, "compare": compare, "study": study, "report": make_report}, prog=_program()
+        )
     except (ValueError, OSError, FloatingPointError, BrokenProcessPool) as error:
         print(error, file=sys.stderr)
-    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for want of memory on a CPU
-        if not (
-            isinstance(error, MemoryError) or "memory" in str(error) or "size calculation overflowed" in str(error)
-        ):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         reason = (str(error).strip() or "Python has none left").splitlines()[0]
         print(f"there is not enough memory for this training: {reason}", file=sys.stderr)

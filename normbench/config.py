@@ -10,7 +10,7 @@ from normbench.penalty import PENALIZED
 
 USUAL_L1 = 1e-4  # as in the published studies
 
-LOWEST = dict(gp=1, l1=0, l2=0, epochs=1, batch_size=1, weight_decay=0, width=1, images=0, seed=0)
+LOWEST = dict(gp=0, ghost=0, l1=0, l2=0, epochs=1, batch_size=1, weight_decay=0, width=1, images=0, seed=0)
 # A hundred times the channels are ten thousand times the weights; PyTorch's generators take seeds of 64 bits.
 HIGHEST = dict(width=100, seed=2**64 - 1)
 
@@ -24,9 +24,13 @@ class Config:
     """
 
     nm: str = "BN"
-    """Normalization: BN, GN, LN, IN, LN_CHW (layer norm with a weight for each element), or none."""
+    """Normalization: BN, GN, LN, IN, LN_CHW (layer norm with a weight for each element), LN_C (over the channels of
+    each pixel), or none."""
     gp: int = 2
-    """Number of groups, for GN alone. It must divide every channel count; 1 group is LN, a group a channel is IN."""
+    """Number of groups, for GN alone. It must divide every channel count; 1 group is LN, a group a channel is IN.
+    0 is for other networks than this project's: as many as fit each layer, up to 32."""
+    ghost: int = 0
+    """How many images BN takes a mean and a variance over, for BN alone (ghost batch norm); 0 for the whole batch."""
     l1: float = 0.0
     """λ1 of the penalty λ1·Σ|p| in the loss. The published studies use 1e-4; 1e-3 costs accuracy."""
     l2: float = 0.0
@@ -44,6 +48,9 @@ class Config:
     """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle)."""
     weight_decay: float = 5e-4
     """The optimizer's own pull of all parameters towards 0: the same as an l2 of half its size."""
+    optimizer: str = "auto"
+    """sgd; muon, which is Muon for the filters of convolutions and SGD for the rest; or auto: muon for standardized
+    filters, which the network for colour images has, else sgd."""
     width: int = 1
     """Factor on the channels of every convolution, up to 100."""
     augment: str = "auto"
@@ -63,16 +70,20 @@ class Config:
             raise ValueError(f"lr must be finite and above 0, got {self.lr}")
         normalization(self.nm, channels=1, group=1, size=(1, 1))  # raises for an unknown name
         _check_choice("penalized", self.penalized, PENALIZED)
+        _check_choice("optimizer", self.optimizer, ("auto", "sgd", "muon"))
         _check_choice("augment", self.augment, ("auto", *AUGMENTATIONS))
         if self.nm == "none" and self.penalized == "gamma":
             raise ValueError("a network without normalization has no gamma to penalize; choose all or conv")
+        if self.ghost and self.nm != "BN":
+            raise ValueError(f"ghost is for BN alone, not for {self.nm}; leave it out")
         if self.proximal and not self.l1:
             raise ValueError(f"proximal is a way to apply l1, which is 0; set l1 too, for example to {USUAL_L1:g}")
 
     @property
     def label(self) -> str:
         """The arm's name in figures and tables: "BN + L1", "GN (8 groups) + L1 + L2", "LN + proximal L1 0.001"."""
-        norm = f"GN ({self.gp} groups)" if self.nm == "GN" and self.gp != 2 else self.nm
+        norm = f"GN ({self.gp} groups)" if self.nm == "GN" and self.gp not in (0, 2) else self.nm
+        norm += f" ({self.ghost} images)" if self.ghost else ""
         penalties = []
         if self.l1:
             l1 = "proximal L1" if self.proximal else "L1"

@@ -7,6 +7,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http.client import HTTPException
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -26,6 +28,7 @@ from torchvision.datasets.utils import download_url
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 HELD_OUT = " (validation)"
 MOST_CLASSES = 10_000
+FOLDER_SIZE = 32  # pixels to which images of a folder are brought
 TIMEOUT = 10.0  # seconds without a byte after which a host is given up
 
 
@@ -186,7 +189,10 @@ def title(name: str) -> str:
 
 
 def load(
-    name: str = "auto", root: str | os.PathLike | None = None, device: torch.device | str | None = None
+    name: str = "auto",
+    root: str | os.PathLike | None = None,
+    device: torch.device | str | None = None,
+    size: int | None = None,
 ) -> Dataset:
     """Load the data set `name` onto `device`.
 
@@ -194,6 +200,9 @@ def load(
       which downloads it to `root` the first time.
     - "digits": the 1,797 handwritten digits inside scikit-learn, brought to 28x28; needs no network.
     - "auto": MNIST; where it can be neither found nor downloaded, the digits, and a line on stderr says so.
+    - a folder of images, with a slash in its name: in torchvision's layout, with a folder for each class, and those in
+      train/ and test/; or without these two, and then a fifth of each class, drawn at random, is kept for testing. The
+      middle of each image is brought to `size` x `size` pixels, by default 32.
     - any other name: `<root>/<name>.npz`.
 
     An npz file has Keras' layout: x_train and x_test are uint8 (N, H, W) or (N, H, W, C) with C of 1 or 3, y_train and
@@ -204,8 +213,12 @@ def load(
     default.
 
     Raises FileNotFoundError where the data set cannot be had, ValueError where a file is broken or has something else,
-    or test images of a class without training images.
+    or test images of a class without training images; and where a folder's images do not fit into memory.
     """
+    if "/" in name or os.sep in name:
+        return _folder(Path(name).expanduser(), size or FOLDER_SIZE).to(device or "cpu")
+    if size is not None:
+        raise ValueError(f"a size is for folders of images; the images of {name} have theirs")
     root = Path(root or os.environ.get("DATA_DIR") or "data").expanduser()
     try:
         data = _load("mnist" if name == "auto" else name, root)
@@ -226,7 +239,7 @@ def _load(name: str, root: Path) -> Dataset:
         return _torchvision(name, root)
     raise FileNotFoundError(
         f"unknown data set {name!r}: choose auto, {', '.join(DATASETS)}, "
-        f"or put a file {name}.npz in Keras' layout into {root}/"
+        f"put a file {name}.npz in Keras' layout into {root}/, or give a folder of images with a slash: {name}/"
     )
 
 
@@ -262,6 +275,90 @@ def _npz(name: str, path: Path) -> Dataset:
     except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is broken or not in Keras' layout ({', '.join(ARRAYS)}): {error}") from error
     return _dataset(name, arrays, source=path)
+
+
+def _folder(path: Path, size: int) -> Dataset:
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}/")
+    whole = [path / "train", path / "test"]
+    split = all(folder.is_dir() for folder in whole)
+    try:
+        listed = [_listed(folder) for folder in (whole if split else [path])]
+    except FileNotFoundError as error:
+        layout = "a folder for each class of images, or train/ and test/ with such folders"
+        raise ValueError(f"{path}/ must have {layout} ({str(error).splitlines()[0]})") from error
+    classes = tuple(listed[0])
+    if split:
+        train, test = listed
+        if foreign := sorted(set(test) - set(train)):
+            raise ValueError(f"{whole[1]}/ has a class {foreign[0]!r}, which {whole[0]}/ has not")
+        if lacking := [name for name in classes if not test.get(name)]:
+            print(f"{whole[1]}/ has no images of {', '.join(lacking)}", file=sys.stderr)
+    else:
+        train, test = _split(listed[0])
+        print(
+            f"{path}/ has no train/ and test/: a fifth of each class, drawn at random, is for testing", file=sys.stderr
+        )
+    if empty := [name for name in classes if not train[name]]:
+        raise ValueError(f"{path}/ has no training images of the class {empty[0]!r}")
+    _check_memory(path, sum(map(len, train.values())), sum(map(len, test.values())), size)
+    arrays = []
+    for files in (train, test):
+        images = [file for name in classes for file in files.get(name, ())]
+        arrays += [
+            _opened(images, size),
+            np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes]),
+        ]
+    x_train, y_train, x_test, y_test = arrays
+    if all((x == x[..., :1]).all() for x in (x_train, x_test)):
+        x_train, x_test = x_train[..., :1], x_test[..., :1]  # grey
+    data = _dataset(path.resolve().name, (x_train, y_train, x_test, y_test), source=path)
+    return replace(data, classes=classes)
+
+
+def _listed(folder: Path) -> dict[str, list[str]]:
+    """The image files in each of the folder's folders, by class."""
+    found = torchvision.datasets.ImageFolder(folder, allow_empty=True)
+    files: dict[str, list[str]] = {name: [] for name in found.classes}
+    for file, label in found.samples:
+        files[found.classes[label]].append(file)
+    return files
+
+
+def _split(files: dict[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Four fifths of each class's files, and the last fifth; the same each time."""
+    shuffled = {name: list(np.random.default_rng(0).permutation(names)) for name, names in files.items()}
+    cuts = {name: len(names) - len(names) // 5 for name, names in files.items()}
+    return tuple(
+        {name: names[part(name)] for name, names in shuffled.items()}
+        for part in (lambda name: slice(None, cuts[name]), lambda name: slice(cuts[name], None))
+    )
+
+
+def _check_memory(path: Path, train: int, test: int, size: int) -> None:
+    """An epoch's order is a second copy of the training images, and test images are kept as floats, too."""
+    needed = 3 * size**2 * (2 * train + 5 * test)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory / 2:
+        raise ValueError(
+            f"{path}/: {train + test:,} images of {size}x{size} pixels need {needed / 2**30:.1f} GiB, and this machine "
+            f"has {memory / 2**30:.1f}; choose a smaller size or fewer images"
+        )
+
+
+def _opened(files: Sequence[str], size: int) -> np.ndarray:
+    """The middle of each image, uint8 (N, size, size, 3)."""
+
+    def opened(file: str) -> np.ndarray:
+        try:
+            with Image.open(file) as image:
+                return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{file} cannot be read as an image ({error}); replace or delete it") from error
+
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(opened, files))
+    return np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
 
 
 def _digits() -> Dataset:

@@ -46,6 +46,11 @@ def describe(device: torch.device) -> str:
     return line
 
 
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory was lacking, for which PyTorch has no type of its own on a CPU."""
+    return isinstance(error, MemoryError) or "memory" in str(error) or "size calculation overflowed" in str(error)
+
+
 def versions() -> dict[str, str]:
     """The versions of Python, PyTorch and NumPy, on which a training's numbers depend."""
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}

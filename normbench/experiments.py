@@ -17,7 +17,8 @@ from normbench.penalty import PENALIZED
 from normbench.runs import Arm, Arms, arms
 from normbench.train import Run, train, train_or_diverge
 
-RESULTS = Path(__file__).parent.parent / "results"
+CHECKOUT = Path(__file__).parent.parent
+RESULTS = CHECKOUT / "results" if (CHECKOUT / "README.md").exists() else Path("results")
 DIVERGED = 50.0  # a training that ends below so many % has not learned
 HELD_OUT = 10_000  # training images that stand in for the test set where something is chosen
 
@@ -152,7 +153,7 @@ EXPERIMENTS = {
         "Does the order of the normalizations on CIFAR-10 differ from that on MNIST?",
         "cifar10",
         lambda _: map(Config, ("BN", "GN", "LN")),
-        (1, 2, 3),
+        range(10, 16),
         {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
     ),
     "batch_rates": Experiment(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import replace
 from functools import wraps
 from math import inf
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,10 +71,16 @@ def save(figure: Figure, path: str | os.PathLike, alt: str = "") -> Image:
 
     `alt` is the alternative text of the picture in the notebook. Raises OSError where the file cannot be written.
     """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    PIL.Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)
+    Path(path).write_bytes(png(figure))
     return Image(filename=path, metadata={"alt": alt} if alt else None)  # IPython 7 has no argument `alt`
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG of 256 colours."""
+    drawn, smaller = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    PIL.Image.open(drawn).convert("RGB").quantize(256).save(smaller, format="png", optimize=True)
+    return smaller.getvalue()
 
 
 def conditions(arms: Collection[Arm]) -> str:
@@ -320,6 +327,22 @@ def _line(axes: Axes, samples: Mapping[float, Sequence[float]], color: str, mark
         axes.plot([x] * len(values), values, marker, color=color, alpha=0.35, markersize=5, markeredgewidth=0)
     means = {x: np.mean(values) for x, values in samples.items() if len(values)}
     return axes.plot(list(means), list(means.values()), color=color, marker=marker, markersize=6, **style)[0]
+
+
+@styled
+def plot_by_batch_size(arms: Arms) -> Figure:
+    """Accuracy against batch size: a dot a run, a line a normalization through the means."""
+    families, lines = _families(arms, lambda config: config.label, "batch_size"), []
+    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    _caption(figure, f"{_accuracy(arms)} (%) by batch size", "Dots: seeds; lines: means", conditions(arms.values()))
+    configs = [next(iter(family.values())).config for family in families.values()]
+    for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
+        values, color = {size: arm.last() for size, arm in family.items()}, NORMALIZATIONS[config.nm].colour
+        lines.append(_line(axes, values, color, linestyle=dashes, label=label))
+    _log(axes.xaxis, sorted({config.batch_size for config in arms}))
+    axes.set_xlabel("Training images a step (log scale)")
+    _label_ends(axes, lines)
+    return figure
 
 
 @styled

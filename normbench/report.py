@@ -21,14 +21,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from matplotlib.figure import Figure
 
 from model import NORMALIZATIONS, Net
-from normbench import by_hand, compare, experiments, figures, pictures, runs, stats
+from normbench import by_hand, experiments, figures, gaps, pictures, runs, stats
 from normbench.claims import WINNERS, claims
 from normbench.data import Dataset, load, title
-from normbench.experiments import EXPERIMENTS, RESULTS, finished
+from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
 from normbench.runs import Arm, Arms
 from normbench.train import Run
 
-PROJECT = RESULTS.parent
+PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = ("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md")
@@ -146,9 +146,9 @@ class Numbers:
         return [arm for arm in arms if all(getattr(arm.config, key) == value for key, value in values.items())]
 
     def gap(self, name: str, a: str, b: str, family: int = 1) -> stats.Difference:
-        """`compare.gap` of two arms, by their labels."""
+        """`gaps.gap` of two arms, by their labels."""
         first, second = self.arms(name, a, b)
-        return compare.gap(self.experiment(name), first.config, second.config, family)
+        return gaps.gap(self.experiment(name), first.config, second.config, family)
 
     def widest(self, name: str, *labels: str) -> tuple[str, str, stats.Difference]:
         """The two arms whose means are furthest apart, the higher first, and their gap in the family of all pairs."""
@@ -156,10 +156,10 @@ class Numbers:
         pairs = math.comb(len(arms), 2)
         return arms[0].label, arms[-1].label, self.gap(name, arms[0].label, arms[-1].label, pairs)
 
-    def all_same(self, name: str, *labels: str, margin: float = compare.MARGIN) -> bool:
+    def all_same(self, name: str, *labels: str, margin: float = gaps.MARGIN) -> bool:
         """Whether all pairs of arms are shown to be closer than `margin`, together."""
         pairs = list(combinations([arm.label for arm in self.arms(name, *labels)], 2))
-        return all(compare.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
+        return all(gaps.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
 
     def differing(self, name: str, *labels: str) -> list[tuple[str, str, stats.Difference]]:
         """The pairs of arms that differ, in one family of all pairs: higher arm, lower arm, gap."""
@@ -247,12 +247,12 @@ def _environment(numbers: Numbers) -> Environment:
         "stats": stats,
         "EXPERIMENTS": EXPERIMENTS,
         "NORMALIZATIONS": NORMALIZATIONS,
-        "MARGIN": compare.MARGIN,
+        "MARGIN": gaps.MARGIN,
         "WINNERS": WINNERS,
         "DIVERGED": experiments.DIVERGED,
         "diverged": experiments.diverged,
         "learned": lambda arms: [arm for arm in arms if not experiments.diverged([arm])],
-        "typical_difference": compare.typical_difference,
+        "typical_difference": gaps.typical_difference,
         "highest": lambda arms, metric: max(arm.last(metric).max() for arm in arms),
         "runs_of": lambda arms: sum(len(arm.runs) for arm in arms),
         "max": max,

@@ -59,7 +59,9 @@ def run_all(
             for run in finished:
                 if progress:
                     left = len(wanted.missing())
-                    _print_finished(run, len(wanted.configs), left, (time.monotonic() - started) / (to_do - left))
+                    name = _name(run.config, wanted.configs)
+                    pace = (time.monotonic() - started) / (to_do - left)
+                    _print_finished(name, run, len(wanted.configs), left, pace)
     stored = wanted.stored()
     return [stored[config] for config in configs]
 
@@ -79,14 +81,24 @@ def _train_missing(wanted: "_Wanted", engine: Engine, trainer: Trainer, progress
                     yield run
 
 
-def _print_finished(run: Run, total: int, left: int, pace: float) -> None:
+def _name(config: Config, among: Collection[Config]) -> str:
+    """The config's label and seed, and what else tells it from the others: its learning rate, batch size or length."""
+    words = {"lr": "rate {:g}", "batch_size": "batch {}", "epochs": "{} epochs"}
+    varied = [key for key in words if len({getattr(other, key) for other in among}) > 1]
+    return ", ".join(
+        [config.label, *(words[key].format(getattr(config, key)) for key in varied), f"seed {config.seed}"]
+    )
+
+
+def _print_finished(name: str, run: Run, total: int, left: int, pace: float) -> None:
     """A line for a finished training; `pace` is in seconds a training."""
-    rest = f", about {_duration(pace * left)} left" if left else ""
-    score = f"{run.config.label}, seed {run.config.seed}: {run.last['test_accuracy']:.2f} %"
-    print(f"{score}  ({total - left} of {total}{rest})", flush=True)
+    rest = f", about {duration(pace * left)} left" if left else ""
+    score = run.failure or f"{run.last['test_accuracy']:.2f} %"
+    print(f"{name}: {score}  ({total - left} of {total}{rest})", flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -101,18 +113,18 @@ class _Wanted:
 
     def __init__(self, configs: Iterable[Config], data: Dataset, path: str | os.PathLike, trainer: Trainer):
         self.configs, self.data, self.path = dict.fromkeys(configs), data, Path(path)
-        self.trainer = full_name(trainer)
+        self.trainer, self.build = full_name(trainer), getattr(trainer, "keywords", {}).get("build_network", build)
         self._network = cache(self._network)
 
-    def _network(self, nm: str, gp: int, width: int) -> str:
+    def _network(self, nm: str, gp: int, ghost: int, width: int) -> str:
         """By all of a config that the network depends on, but for the seed, which decides its weights."""
-        return network_fingerprint(build(Config(nm, gp, width=width), self.data), self.data.image_shape)
+        return network_fingerprint(self.build(Config(nm, gp, ghost, width=width), self.data), self.data.image_shape)
 
     def differences(self, run: Run) -> list[str]:
         """Which of data, network and trainer are known to be others than those asked for."""
         asked = {"data": self.data.fingerprint, "trainer": self.trainer}
         if "network" in run.fingerprint and self.trainer.startswith("normbench."):  # another may build another network
-            asked["network"] = self._network(run.config.nm, run.config.gp, run.config.width)
+            asked["network"] = self._network(run.config.nm, run.config.gp, run.config.ghost, run.config.width)
         return [key for key in sorted(asked) if run.fingerprint.get(key, asked[key]) != asked[key]]
 
     def _namesakes(self) -> list[Run]:
@@ -211,6 +223,8 @@ def append(run: Run, path: str | os.PathLike) -> None:
         "commit": run.commit,
         "fingerprint": run.fingerprint,
     }
+    if run.failure:
+        line["failure"] = run.failure
     _add(json.dumps(line).encode() + b"\n", path)
 
 
@@ -281,6 +295,7 @@ def _run(text: bytes, where: str) -> Run:
             versions=line.get("versions") or {"torch": line["torch"]},
             commit=line.get("commit", ""),
             fingerprint=line.get("fingerprint", {}),
+            failure=line.get("failure", ""),
         )
         if not run.history or "test_accuracy" not in run.last:
             raise ValueError("its history has no test accuracy")

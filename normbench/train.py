@@ -6,22 +6,25 @@ import io
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import COLOUR, WIDTHS, Net
+from model import COLOUR, WIDTHS, Net, StandardizedConv2d
 from normbench.augment import augmentation, warp
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.device import commit, device_name, epochs_bar, versions
+from normbench.device import commit, device_name, epochs_bar, is_out_of_memory, versions
+from normbench.muon import FilterMuon
 from normbench.penalty import Penalty
 
 MOMENTUM = 0.9
+MUON = dict(momentum=0.6, weight_decay=0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class Run:
         test_set: a checksum of the test labels.
         fingerprint: what else the result depends on, by checksums: "data" of all images and labels, "network" as
             `network_fingerprint` gives it; and "trainer", the function that trained. Empty where nobody recorded them.
+        failure: why there is no result: "diverged" or "out of memory"; empty for a training that came to its end.
         statistics: what `batch_statistics.split` gives; empty where it was not asked for.
         versions: those of Python, PyTorch and NumPy.
         commit: that of this project's code.
@@ -60,6 +64,7 @@ class Run:
     mistakes: tuple[tuple[int, int, float], ...] = ()
     test_set: str = ""
     fingerprint: dict[str, str] = field(default_factory=dict)
+    failure: str = ""
     statistics: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     commit: str = field(default_factory=commit)
@@ -101,7 +106,7 @@ def build(config: Config, data: Dataset) -> nn.Module:
     }
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs too, for good
-        return Net(config.nm, config.gp, **arguments)
+        return Net(config.nm, config.gp, config.ghost, **arguments)
 
 
 def train(
@@ -122,8 +127,8 @@ def train(
         progress: whether a progress bar is shown.
         net: a network to train instead of that of `config`: from standardized images (N, C, H, W) to logits or
             log-probabilities (N, classes). It is trained in place.
-        checkpoint: a file that is renewed after every epoch. After a stop, the same call goes on from it, to the
-            same run.
+        checkpoint: a file that is renewed after every epoch. After a stop, the same call goes on from it: on a CPU to
+            the same run, bit for bit; on a GPU to one as close to it as two runs of one seed are there.
 
     Raises ValueError where the batch is larger than the training set, where `net` cannot be trained or returns
     something else, and where the checkpoint is broken or is another training's; FloatingPointError where the loss
@@ -136,20 +141,20 @@ def train(
     if net is None:
         net = build(config, data)
     else:
-        _check_network(net.to(data.device), data, config.batch_size)
+        check_network(net, data, config.batch_size)
     fingerprint = _fingerprint(net, all_data)
     net = placed(with_log_probabilities(net), data.device)
-    optimizer, schedule = make_optimizer(config, net, n)
+    optimizers = Optimizers(config, net, n)
     generator = torch.Generator().manual_seed(config.seed)
     training = asdict(config) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint
-    saved = Checkpoint(checkpoint, training, generator, net=net, optimizer=optimizer, schedule=schedule)
+    saved = Checkpoint(checkpoint, training, generator, net=net, optimizers=optimizers)
     history, seconds_before = saved.restore()
     started, x_test = time.perf_counter() - seconds_before, data.standardize(data.x_test)
     log_probabilities = None
     bar = epochs_bar(config.epochs, config.label, progress, done=len(history))
     for epoch in bar:
         epoch_started = time.perf_counter()
-        row = {"epoch": epoch} | train_epoch(config, data, net, optimizer, schedule, generator)
+        row = {"epoch": epoch} | train_epoch(config, data, net, optimizers, generator)
         log_probabilities = predict(net, x_test)
         row |= scores("test", log_probabilities, data.y_test)
         row["seconds"] = time.perf_counter() - epoch_started
@@ -176,27 +181,43 @@ def train(
     )
 
 
-def train_or_diverge(config: Config, data: Dataset, progress: bool = True) -> Run:
-    """`train`; and where the loss stops being finite, a run without a test image right instead of an error.
+def train_or_diverge(
+    config: Config,
+    data: Dataset,
+    progress: bool = True,
+    build_network: Callable[[Config, Dataset], nn.Module] | None = None,
+) -> Run:
+    """`train`; and where the loss stops being finite or memory runs out, a run that says so instead of an error.
 
-    For trainings that try learning rates, of which some are too high: one of them should not end the others.
+    Such a run has a `failure`, and no test image right. For trainings some of which are expected to fail, as those
+    that try learning rates: one of them should not end the others. `build_network` makes another network than `build`.
     """
+    net = build_network(config, data) if build_network else None
     try:
-        run = train(config, data, progress)
+        run = train(config, data, progress, net=net)
     except FloatingPointError:
-        net = build(config, data)
-        run = Run(
-            config=config,
-            dataset=data.name,
-            history=({"epoch": config.epochs, "test_accuracy": 0.0},),
-            correct=torch.zeros(len(data.y_test), dtype=torch.bool),
-            parameters=sum(p.numel() for p in net.parameters()),
-            seconds=0.0,
-            device=device_name(data.device),
-            test_set=data.test_set,
-            fingerprint=_fingerprint(net, data),
-        )
+        run = _failed(config, data, net, "diverged")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        run = _failed(config, data, net, "out of memory")
     return replace(run, fingerprint=run.fingerprint | {"trainer": "normbench.train.train_or_diverge"})
+
+
+def _failed(config: Config, data: Dataset, net: nn.Module | None, failure: str) -> Run:
+    net = net or build(config, data)
+    return Run(
+        config=config,
+        dataset=data.name,
+        history=({"epoch": config.epochs, "test_accuracy": 0.0},),
+        correct=torch.zeros(len(data.y_test), dtype=torch.bool),
+        parameters=sum(p.numel() for p in net.parameters()),
+        seconds=0.0,
+        device=device_name(data.device),
+        test_set=data.test_set,
+        fingerprint=_fingerprint(net, data),
+        failure=failure,
+    )
 
 
 def with_log_probabilities(net: nn.Module) -> nn.Module:
@@ -214,11 +235,12 @@ def placed(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net
 
 
-def _check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
+def check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
     """Raise ValueError where `net` cannot be tested, or trained, with the images of an epoch's smallest batch.
 
-    `net` keeps its state; lazy layers get theirs.
+    `net` goes to the device of `data`, and keeps its state; lazy layers get theirs.
     """
+    net.to(data.device)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError("the network has no parameters to train")
     last_batch = len(data.y_train) % batch_size or batch_size
@@ -299,27 +321,53 @@ def _made_up(shape: tuple[int, ...], start: int = 0) -> Tensor:
     return (places**3 % 1013 / 506 - 1).double().view(shape)
 
 
-def make_optimizer(
-    config: Config, net: nn.Module, images: int
-) -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.OneCycleLR]:
-    """SGD with Nesterov momentum under the OneCycle schedule (Smith & Topin 2018), stepped every batch.
+class Optimizers:
+    """What moves a network's parameters: SGD with Nesterov momentum, and Muon for filters where the config says so.
 
-    The schedule ends when `config.epochs` times as many `images` have been trained on.
+    Their rates follow the OneCycle schedule (Smith & Topin 2018), stepped every batch, which ends when `config.epochs`
+    times as many `images` have been trained on.
     """
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=config.lr, momentum=MOMENTUM, nesterov=True, weight_decay=config.weight_decay, fused=True
-    )
-    steps = config.epochs * math.ceil(images / config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, cycle_momentum=False)
-    return optimizer, schedule
+
+    def __init__(self, config: Config, net: nn.Module, images: int):
+        filters = _filters_for_muon(config.optimizer, net)
+        others = [p for p in net.parameters() if not any(p is weights for weights in filters)]
+        sgd = dict(lr=config.lr, momentum=MOMENTUM, nesterov=True, weight_decay=config.weight_decay, fused=True)
+        self.optimizers = [torch.optim.SGD(others, **sgd)]
+        if filters:
+            self.optimizers.append(FilterMuon(filters, config.lr, **MUON))
+        steps = config.epochs * math.ceil(images / config.batch_size)
+        one_cycle = partial(torch.optim.lr_scheduler.OneCycleLR, total_steps=steps, cycle_momentum=False)
+        self.schedules = [one_cycle(optimizer, config.lr) for optimizer in self.optimizers]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedules[0].get_last_lr()[0]
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for schedule in self.schedules:
+            schedule.step()
+
+    def state_dict(self) -> dict:
+        return {"states": [part.state_dict() for part in (*self.optimizers, *self.schedules)]}
+
+    def load_state_dict(self, state: dict) -> None:
+        for part, of_it in zip((*self.optimizers, *self.schedules), state["states"], strict=True):
+            part.load_state_dict(of_it)
+
+
+def _filters_for_muon(optimizer: str, net: nn.Module) -> list[nn.Parameter]:
+    kind = {"sgd": (), "muon": nn.Conv2d, "auto": StandardizedConv2d}[optimizer]
+    return [layer.weight for layer in net.modules() if isinstance(layer, kind) and layer.groups == 1]
 
 
 def train_epoch(
     config: Config,
     data: Dataset,
     net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    optimizers: Optimizers,
     generator: torch.Generator,
 ) -> dict[str, float]:
     """Train on every image once, in random order, each under a random change of its own.
@@ -344,11 +392,11 @@ def train_epoch(
             in_the_loss, whole = penalty()
             loss = loss + in_the_loss
             penalties.append(whole.detach())
-        optimizer.zero_grad()
+        net.zero_grad()
         loss.backward()
-        optimizer.step()
-        penalty.step(schedule.get_last_lr()[0], MOMENTUM)
-        schedule.step()
+        rate = optimizers.rate
+        optimizers.step()
+        penalty.step(rate, MOMENTUM)
         outputs[batch] = log_probabilities.detach()
     mean_penalty = torch.stack(penalties).mean().item() if penalties else 0.0
     return scores("train", outputs, labels) | {"penalty": mean_penalty} | penalty.state()
@@ -410,7 +458,7 @@ class Checkpoint:
         path: str | os.PathLike | None,
         training: dict[str, str | float],
         generator: torch.Generator,
-        **stateful: nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler,
+        **stateful: nn.Module | Optimizers,
     ):
         self.path = Path(path) if path else None
         self.training, self.generator, self.stateful = training, generator, stateful

@@ -119,7 +119,7 @@ def test_images_that_vanish():
 
 
 def test_unknown_normalization_lists_the_known():
-    with pytest.raises(ValueError, match=r"'batch'.*BN, GN, LN, IN, LN_CHW, none"):
+    with pytest.raises(ValueError, match=r"'batch'.*BN, GN, LN, IN, LN_CHW, LN_C, none"):
         normalization("batch", 8)
 
 

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import pickle
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -522,9 +523,8 @@ def train_on_a_fake_gpu(config, shape, monkeypatch):
         data = fake_data(shape)
         with torch.device("cuda"):
             net = build(config, data)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-        row = train_epoch(config, data, net, optimizer, schedule, torch.Generator().manual_seed(0))
+        optimizers = SimpleNamespace(rate=0.1, step=torch.optim.SGD(net.parameters(), lr=0.1).step)
+        row = train_epoch(config, data, net, optimizers, torch.Generator().manual_seed(0))
         log_probabilities = predict(net, data.standardize(data.x_test))
         assert log_probabilities.device.type == "cuda" and log_probabilities.shape == (20, 10)
         row |= scores("test", log_probabilities, data.y_test)

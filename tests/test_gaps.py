@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import made_up_arms
+
+from normbench.config import Config
+from normbench.gaps import gap, gaps, same, seeds_to_decide, share_seeds, typical_difference
+from normbench.runs import Arm
+from normbench.stats import Interval
+
+BN, GN, LN = Config("BN"), Config("GN"), Config("LN")
+
+
+def with_seed_effect(effect):
+    """Three arms of 16 seeds, all of which gain or lose `effect` points with the seed alike."""
+    return made_up_arms([BN, GN, LN], lambda config: 98.0 + effect * (config.seed % 3))
+
+
+def test_a_seed_effect_shows_and_differences_are_then_taken_seed_by_seed():
+    plain, shared = with_seed_effect(0.0), with_seed_effect(0.5)
+    assert not share_seeds(plain) and share_seeds(shared)
+    unpaired = replace_seeds(shared)
+    assert not share_seeds(unpaired), "arms with other seeds cannot be paired"
+    assert np.ptp([gap(shared, BN, GN).low, gap(shared, BN, GN).high]) < 0.5 * np.ptp(
+        [gap(unpaired, BN, GN).low, gap(unpaired, BN, GN).high]
+    )
+
+
+def replace_seeds(arms):
+    """The same arms, the second with other seeds."""
+    other = [replace(run, config=replace(run.config, seed=run.config.seed + 100)) for run in arms[GN].runs]
+    return arms | {GN: Arm(GN, tuple(other))}
+
+
+def test_a_family_of_comparisons_has_wider_intervals():
+    arms = with_seed_effect(0.0)
+    alone, together = gap(arms, BN, GN), gaps(arms, [(BN, GN), (BN, LN), (GN, LN)])[BN, GN]
+    assert (
+        alone.estimate == together.estimate == pytest.approx(arms[BN].last().mean() - arms[GN].last().mean(), abs=0.01)
+    )
+    assert together.low < alone.low < alone.high < together.high
+
+
+@pytest.mark.parametrize(
+    "low, high, expected", ((-0.04, 0.04, True), (-0.06, 0.04, False), (-0.04, 0.06, False), (0.01, 0.04, True))
+)
+def test_same_asks_for_the_whole_interval(low, high, expected):
+    assert same(Interval(0.0, low, high), margin=0.05) is expected
+
+
+def test_seeds_to_decide_grow_with_the_noise_and_towards_the_boundary():
+    def needed(apart, deviation):
+        """Seeds lie `deviation` above and below the mean in turn."""
+        arms = made_up_arms(
+            [BN, GN],
+            lambda config: 98.0 + apart * (config.nm == "BN") + deviation * (-1) ** config.seed,
+            deviation=0.0,
+        )
+        return seeds_to_decide(arms, BN, GN)
+
+    assert needed(0.5, 0.2) > needed(0.5, 0.1) > 1
+    assert needed(0.03, 0.1) > needed(0.0, 0.1), "halfway to the margin, neither is easy to show"
+
+
+def test_typical_difference_is_the_mean_over_pairs():
+    arm = made_up_arms([BN], lambda config: [98.0, 98.1, 98.4][config.seed], seeds=3, deviation=0.0)[BN]
+    assert typical_difference(arm) == pytest.approx((0.1 + 0.4 + 0.3) / 3)
