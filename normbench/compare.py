@@ -57,6 +57,11 @@ class Comparison:
     tried: Mapping[int, Arms] = field(default_factory=dict)
 
     @property
+    def chosen(self) -> bool:
+        """Whether each arm has a learning rate that was chosen for it."""
+        return any(self.tried.values())
+
+    @property
     def answer(self) -> str:
         """What to take, how sure that is, and what would make it surer: a few sentences, a paragraph a batch size."""
         several = len(self.arms) > 1
@@ -159,6 +164,7 @@ def compare(
     _check(wanted, seeds, rates, sizes, len(data.y_train))
     data = _shuffled(data)
     held_out = data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(data.y_train)))))
+    network(wanted[0], data)  # raises where there is nothing to swap, which is said before anything else
     original = network.original(wanted[0], data)
     swapped = Counter(type(layer).__name__ for layer in normalizations(original).values())
     check_network(original, data, min(sizes))
@@ -385,7 +391,7 @@ def seeds_to_tell(a: Arm, b: Arm) -> str:
 
 
 def _points(lead: Difference) -> str:
-    return f"{lead.estimate:.2f} points ({lead.low:.2f} to {lead.high:.2f})"
+    return f"{lead.estimate:.2f} points ({lead.low:.2f} to {lead.high:.2f})".replace("-", "−")
 
 
 def _listed(names: Sequence[str]) -> str:

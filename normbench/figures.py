@@ -215,7 +215,7 @@ def _curves(axes: Axes, arms: Sequence[Arm], names: Sequence[str], metric: str, 
         margin = 0.06 * (high - low) or 0.5
         axes.set_ylim(low - margin, high + margin)
         if lowest < low - margin:
-            axes.set_xlabel("Epoch (lower values are cut off)")
+            axes.set_xlabel("Epoch (cut off below)")
     elif lowest > 0:
         _log(axes.yaxis)
     digits = 4 if metric.endswith("loss") else 2

@@ -69,8 +69,9 @@ class Swapped:
 
     @property
     def name(self) -> str:
-        """What to call the network: its function's name."""
-        return _name(self.network).rpartition(":")[2]
+        """What to call the network: its function's name, with that of the file before it."""
+        source, _, function = _name(self.network).rpartition(":")
+        return f"{Path(source).stem}.{function}" if source.endswith(".py") else function
 
 
 def _made(network: str | Callable[..., nn.Module], offered: dict) -> nn.Module:

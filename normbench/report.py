@@ -200,11 +200,11 @@ class Numbers:
         """The lines of results/NAME.jsonl."""
         return [json.loads(line) for line in (self.results / f"{name}.jsonl").read_text().splitlines()]
 
-    def tries(self, dataset: str) -> dict[tuple, list[dict]]:
-        """The lines of results/search.jsonl of a data set, those of one network and recipe together."""
+    def tries(self, dataset: str, epochs: Sequence[int]) -> dict[tuple, list[dict]]:
+        """The lines of results/search.jsonl of a data set and these lengths, by network, change of recipe and parameters."""
         tries: dict[tuple, list[dict]] = {}
         for line in self.lines("search"):
-            if line["dataset"] == dataset:
+            if line["dataset"] == dataset and line["epochs"] in epochs:
                 tries.setdefault((line["layers"], line["change"], line["parameters"]), []).append(line)
         return tries
 

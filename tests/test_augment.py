@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,7 @@ def test_crops_and_mirrorings_move_whole_pixels():
     """Each result is one of the 2·5·5 that slicing a padded image gives, and all of them come."""
     image = torch.rand(1, 3, 6, 9)
     changed = warp(image.expand(2000, -1, -1, -1), crop_flip_matrices(2000, (6, 9)))
-    padded = F.pad(image, (2, 2, 2, 2))
+    padded = torch.from_numpy(np.pad(image, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="symmetric"))
     possible = [padded[..., y : y + 6, x : x + 9] for y in range(5) for x in range(5)]
     possible += [crop.flip(-1) for crop in possible]
     distances = torch.cdist(
@@ -89,3 +90,14 @@ def test_none_changes_no_image():
 def test_auto_depends_on_the_colours():
     assert augmentation("auto", 1) is affine_matrices and augmentation("auto", 3) is crop_flip_matrices
     assert augmentation("affine", 3) is affine_matrices
+
+
+def test_beyond_the_edges_grey_images_are_black_and_photographs_go_on_as_in_a_mirror():
+    matrices = crop_flip_matrices(1, (6, 8))
+    matrices[0] = torch.eye(2, 3)
+    matrices[0, 0, 2] = 2 * 2 / 8  # two pixels to the left
+    image = torch.rand(1, 3, 6, 8)
+    moved = warp(image, matrices)
+    torch.testing.assert_close(moved[..., :6], image[..., 2:])
+    torch.testing.assert_close(moved[..., 6:], image[..., 6:].flip(-1))
+    assert (warp(image[:, :1], matrices)[..., 6:] == 0).all()

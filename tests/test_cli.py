@@ -132,7 +132,7 @@ def test_help_teaches(call):
     status, shown, _ = call("train", "--help")
     for part in ("--nm", "--gp", "must divide every", "--l1", "--proximal", "exact zeros", "--dataset", "cifar10"):
         assert part in " ".join(shown.replace("│", " ").split()), part
-    assert "usage: python -m normbench train" in shown and status in (0, None)
+    assert "usage: normbench train" in shown and status in (0, None)
 
 
 # Studies
@@ -216,6 +216,61 @@ def test_bad_input_to_study_gets_one_clear_line(call, small_study, arguments, me
     assert status == 2 and said.splitlines() == [message]
 
 
+# Compare
+
+QUICK = ["--arms", "BN", "none", "--seeds", "2", "--epochs", "1", "--rates", "0.1", "--workers", "1", "--device", "cpu"]
+
+
+def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
+    status, shown, _ = call("compare", *QUICK, "--verbose")
+    assert status == 0
+    assert "features.2: BatchNorm2d(8" in shown and "(4 of 4)" in shown
+    *_, answer, _, where = shown.splitlines()
+    assert re.match("BN|none", answer) and where == (
+        "Tables and figures: runs/compare/study_network-digits/report.html"
+    )
+    page = (tmp_path / "runs" / "compare" / "study_network-digits" / "report.html").read_text()
+    assert f"normbench compare {' '.join(QUICK)}" in page and answer.split(".")[0] in page
+    again = call("compare", *QUICK)[1]
+    assert answer in again and "are to be done" not in again
+
+
+def test_a_stopped_comparison_tells_the_command_that_goes_on(call, monkeypatch):
+    def stop(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("normbench.compare.runs.run_all", stop)
+    status, _, said = call("compare", *QUICK)
+    assert status == 130
+    assert said.endswith(f"in runs/compare/study_network-digits; go on with: normbench compare {' '.join(QUICK)}.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    (
+        (["my_net.py:build"], "there is no file my_net.py"),
+        (["torchvision:alexnet"], "AlexNet has no normalization layer that could be swapped"),
+        (["--arms", "BN"], "give two or more arms, each once, such as BN GN none"),
+        (["--dataset", "photos/"], "there is no folder photos/"),
+        (["--size", "64"], "a size is for folders of images; the images of digits have theirs"),
+        (["--gpus", "1"], "--address and --gpus are for a Ray cluster: give --engine ray too"),
+    ),
+)
+def test_bad_input_to_compare_gets_one_clear_line(call, arguments, message):
+    status, _, said = call("compare", *arguments)
+    assert status == 2 and said.splitlines() == [message]
+
+
+def test_a_model_of_the_users_own_is_named(call, monkeypatch, tmp_path):
+    (tmp_path / "model.py").write_text("")
+    monkeypatch.delitem(sys.modules, "model")
+    monkeypatch.syspath_prepend(tmp_path)
+    status, _, said = call("compare")
+    assert status == 2 and said.splitlines() == [
+        f"{tmp_path / 'model.py'} hides this project's model.py: start the command normbench instead"
+    ]
+
+
 # Ctrl-C
 
 
@@ -225,7 +280,7 @@ def test_a_stopped_study_tells_the_command_that_goes_on(call, small_study, tmp_p
     status, _, said = call(*arguments)
     assert status == 130 and [run.config.seed for run in runs.read(tmp_path / "a folder" / "luck.jsonl")] == [1, 1]
     told = re.fullmatch(r"\nStopped; finished trainings are in (a folder/luck\.jsonl); go on with: (.*)\.\n", said)
-    assert shlex.split(told[2]) == ["python", "-m", "normbench", *arguments]
+    assert shlex.split(told[2]) == ["normbench", *arguments]
 
 
 def test_ctrl_c_keeps_finished_epochs(tmp_path):

@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent.parent / "results"
     "values, error, message",
     (
         (dict(nm="batch"), ValueError, "unknown normalization 'batch'"),
-        (dict(nm="GN", gp=0), ValueError, "gp must be at least 1, got 0"),
+        (dict(nm="GN", gp=-1), ValueError, "gp must be at least 0, got -1"),
         (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
         (dict(width=0), ValueError, "width must be at least 1, got 0"),
         (dict(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
@@ -38,6 +38,9 @@ RESULTS = Path(__file__).parent.parent / "results"
         (dict(seed=2**64), ValueError, f"seed must be at most {2**64 - 1}, got {2**64}"),
         (dict(width=1_000_000), ValueError, "width must be at most 100, got 1000000"),
         (dict(proximal=True), ValueError, "proximal.*set l1 too"),
+        (dict(nm="GN", ghost=4), ValueError, "ghost is for BN alone, not for GN"),
+        (dict(ghost=-1), ValueError, "ghost must be at least 0, got -1"),
+        (dict(optimizer="adam"), ValueError, "optimizer must be one of auto, sgd, muon, got 'adam'"),
         (dict(nm="none", penalized="gamma"), ValueError, "no gamma to penalize; choose all or conv"),
     ),
 )

@@ -156,7 +156,7 @@ def test_every_convolution_is_without_bias_and_normalized(nm):
 def test_parameters(arguments, most):
     counts = {nm: count(Net(nm, **arguments)) for nm in NORMALIZATIONS}
     assert counts["BN"] <= most and counts["none"] < counts["BN"] < counts["LN_CHW"]
-    assert counts["BN"] == counts["GN"] == counts["LN"] == counts["IN"]
+    assert counts["BN"] == counts["GN"] == counts["LN"] == counts["IN"] == counts["LN_C"]
 
 
 def test_the_network_in_other_words():
@@ -228,3 +228,37 @@ def test_standardized_filters_have_mean_0_and_he_et_al_s_variance():
 def test_the_network_for_colour_standardizes_every_convolution_of_its_features():
     convolutions = [layer for layer in Net(**COLOUR).features if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 6 and all(isinstance(layer, StandardizedConv2d) for layer in convolutions)
+
+
+def test_ghost_batch_norm_normalizes_each_part_by_itself():
+    layer, plain, x = normalization("BN", 8, ghost=4), nn.BatchNorm2d(8), torch.randn(10, 8, 5, 5)
+    expected = torch.cat([plain(part) for part in (x[:4], x[4:8], x[8:])])
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_step_of_ghost_batch_norm_moves_the_averages_as_one_of_batch_norm():
+    layer, plain = normalization("BN", 8, ghost=4), nn.BatchNorm2d(8)
+    x = torch.randn(4, 8, 5, 5).repeat(3, 1, 1, 1)  # three equal parts: their averages are those of the whole
+    for _ in range(20):
+        layer(x), plain(x)
+    torch.testing.assert_close(layer.running_mean, plain.running_mean, rtol=0.02, atol=0.005)
+    x = x - x.mean(dim=(0, 2, 3), keepdim=True) + 1
+    layer.eval(), plain.eval()
+    assert not torch.allclose(layer(x), x)
+    expected = (x - layer.running_mean.view(-1, 1, 1)) / (layer.running_var.view(-1, 1, 1) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_ghost_batch_norm_of_the_whole_batch_is_batch_norm():
+    x = torch.randn(6, 8, 5, 5)
+    for images in (6, 8):
+        torch.testing.assert_close(normalization("BN", 8, ghost=images)(x), nn.BatchNorm2d(8)(x))
+    assert type(normalization("BN", 8)) is nn.BatchNorm2d
+
+
+def test_layer_norm_at_each_pixel():
+    layer, x = normalization("LN_C", 8), torch.randn(2, 8, 5, 6)
+    nn.init.normal_(layer.weight), nn.init.normal_(layer.bias)
+    centred = x - x.mean(dim=1, keepdim=True)
+    expected = centred / (x.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), expected * layer.weight.view(-1, 1, 1) + layer.bias.view(-1, 1, 1))

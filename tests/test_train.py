@@ -485,7 +485,7 @@ def without(key):
         without("history"),
         without("seconds"),
         without("generator"),
-        without("optimizer"),
+        without("optimizers"),
     ),
 )
 def test_a_broken_checkpoint(few_digits, checkpoint, damage):
