@@ -90,6 +90,19 @@ STRENGTHS = (
 
 STRONG_L1 = tuple(Config("BN", l1=l1, weight_decay=0.0) for l1 in (0.0, 1e-3))  # at the studies' own length
 
+LENGTHS = (1, 2, 4, 8, 16, 32)
+BY_LENGTH = tuple(
+    replace(PLAIN[name], epochs=epochs) for epochs in LENGTHS for name in ("none", "BN", "GN 8", "LN", "IN")
+)
+
+# Ghost batch norm: batches stay as they are, and BN takes its statistics over so many of their images.
+GHOSTS = (2, 4, 8, 16, 32, 0)
+BY_GHOST = (
+    *(Config("BN", ghost=images, epochs=5) for images in GHOSTS),
+    Config("GN", epochs=5),
+    Config("LN", epochs=5),
+)
+
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 BY_SIZE = tuple(Config(nm, epochs=2, images=10_000, batch_size=size) for size in SIZES for nm in ("BN", "GN", "LN"))
 # The recipe's rate at its batch of 128, scaled to another batch in each of the three usual ways.
@@ -155,6 +168,21 @@ EXPERIMENTS = {
         lambda _: map(Config, ("BN", "GN", "LN")),
         range(10, 16),
         {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
+    ),
+    "length": Experiment(
+        "How long must one train until the normalizations no longer differ?",
+        "mnist",
+        lambda _: BY_LENGTH,
+        range(60, 66),
+        {"length": figures.plot_length},
+    ),
+    "ghosts": Experiment(
+        "Does batch norm lose where few images share its statistics, while all else stays as it is?",
+        "mnist",
+        lambda _: BY_GHOST,
+        range(100, 125),
+        {"ghosts": figures.plot_ghosts},
+        trainer=train_and_split,
     ),
     "batch_rates": Experiment(
         "Which learning rate suits which batch size?",

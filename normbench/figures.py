@@ -88,7 +88,9 @@ def conditions(arms: Collection[Arm]) -> str:
     runs = [run for arm in arms for run in arm.runs]
     config, seeds = runs[0].config, {run.config.seed for run in runs}
     images = f"first {config.images:,} training images, " if config.images else ""
-    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    lengths = sorted({run.config.epochs for run in runs})
+    epochs = f"{lengths[0]} to {lengths[-1]} epochs" if len(lengths) > 1 else f"{lengths[0]} epochs"
+    epochs = "1 epoch" if lengths == [1] else epochs
     counts = sorted(len(arm.runs) for arm in arms)
     several = f"{counts[0]} seeds" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
     seeds = f"seed {seeds.pop()}" if len(seeds) == 1 else several + (" an arm" if len(arms) > 1 else "")
@@ -332,16 +334,47 @@ def _line(axes: Axes, samples: Mapping[float, Sequence[float]], color: str, mark
 @styled
 def plot_by_batch_size(arms: Arms) -> Figure:
     """Accuracy against batch size: a dot a run, a line a normalization through the means."""
-    families, lines = _families(arms, lambda config: config.label, "batch_size"), []
+    return _plot_by("batch_size", arms, "batch size", "Training images a step (log scale)")
+
+
+@styled
+def plot_length(arms: Arms) -> Figure:
+    """Accuracy against the number of epochs: a dot a run, a line a normalization through the means."""
+    return _plot_by("epochs", arms, "length of training", "Epochs (log scale)")
+
+
+def _plot_by(number: str, arms: Arms, title: str, x_label: str) -> Figure:
+    families, lines = _families(arms, lambda config: config.label, number), []
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    _caption(figure, f"{_accuracy(arms)} (%) by batch size", "Dots: seeds; lines: means", conditions(arms.values()))
+    _caption(figure, f"{_accuracy(arms)} (%) by {title}", "Dots: seeds; lines: means", conditions(arms.values()))
     configs = [next(iter(family.values())).config for family in families.values()]
     for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
-        values, color = {size: arm.last() for size, arm in family.items()}, NORMALIZATIONS[config.nm].colour
+        values, color = {x: arm.last() for x, arm in family.items()}, NORMALIZATIONS[config.nm].colour
         lines.append(_line(axes, values, color, linestyle=dashes, label=label))
-    _log(axes.xaxis, sorted({config.batch_size for config in arms}))
-    axes.set_xlabel("Training images a step (log scale)")
+    _log(axes.xaxis, sorted({getattr(config, number) for config in arms}))
+    axes.set_xlabel(x_label)
     _label_ends(axes, lines)
+    return figure
+
+
+@styled
+def plot_ghosts(arms: Arms) -> Figure:
+    """Test loss and accuracy of batch norm against the images that share statistics, beside other normalizations'."""
+    figure, column = plt.subplots(2, figsize=(WIDTH, 7.2), sharex=True)
+    whole = next(iter(arms)).batch_size
+    note = f"Batches of {whole}, of which BN normalizes parts. Dots: seeds; lines: means"
+    _caption(figure, "What few images a statistic do", note, conditions(arms.values()))
+    for axes, metric in zip(column, ("test_loss", "test_accuracy")):
+        axes.set_title(METRICS[metric])
+        ghosts = {config.ghost or whole: arm.last(metric) for config, arm in arms.items() if config.nm == "BN"}
+        lines = [_line(axes, dict(sorted(ghosts.items())), NORMALIZATIONS["BN"].colour, label="BN")]
+        for config, arm in arms.items():
+            if config.nm != "BN":
+                style = dict(color=NORMALIZATIONS[config.nm].colour, linestyle="--", label=config.label)
+                lines += axes.plot([min(ghosts), max(ghosts)], [arm.last(metric).mean()] * 2, **style)
+        _log(axes.xaxis, sorted(ghosts))
+        _label_ends(axes, lines)
+    column[-1].set_xlabel("Images a statistic of BN (log scale)")
     return figure
 
 

@@ -9,6 +9,7 @@ true, so that a result which breaks it stops the page from being made:
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
@@ -78,8 +79,10 @@ def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
 
 def _figures(data_dir: str | os.PathLike | None) -> Iterator[tuple[str, Figure]]:
     yield "by_hand", pictures.plot_all_by_hand()
-    for name in ("answer", *(name for experiment in EXPERIMENTS.values() for name in experiment.figures)):
-        yield name, draw(name)
+    yield "answer", draw("answer")
+    for name in (name for experiment in EXPERIMENTS.values() for name in experiment.figures):
+        with suppress(FileNotFoundError):  # an experiment that has only begun is on no page yet
+            yield name, draw(name)
     for data_name, prefix, arms in (
         ("cifar10", "cifar10", finished("cifar10").values()),
         ("mnist", "study_c", Numbers().study_c()),
@@ -201,7 +204,7 @@ class Numbers:
         return [json.loads(line) for line in (self.results / f"{name}.jsonl").read_text().splitlines()]
 
     def tries(self, dataset: str, epochs: Sequence[int]) -> dict[tuple, list[dict]]:
-        """The lines of results/search.jsonl of a data set and these lengths, by network, change of recipe and parameters."""
+        """The lines of results/search.jsonl of a data set and these lengths, by network, change and parameters."""
         tries: dict[tuple, list[dict]] = {}
         for line in self.lines("search"):
             if line["dataset"] == dataset and line["epochs"] in epochs:
@@ -301,7 +304,8 @@ def conditions(arms: Iterable[Arm]) -> str:
     sizes = sorted({arm.config.batch_size for arm in arms})
     batch = f"batch {sizes[0]}" if len(sizes) == 1 else f"batches of {sizes[0]} to {sizes[-1]}"
     seeds = sorted({run.config.seed for run in trained})
-    devices = " and ".join(dict.fromkeys(run.device for run in trained))
+    counts = Counter(run.device for run in trained)
+    devices = ", ".join(f"{n:,} on {device}" for device, n in counts.items()) if len(counts) > 1 else trained[0].device
     pace = np.median([run.seconds / run.config.epochs for run in trained])
     return (
         f"{title(trained[0].dataset)}{images}, {config.epochs} epochs, {batch}, last epoch, "

@@ -17,6 +17,7 @@ from scipy.stats import t
 from model import NORMALIZATIONS
 from normbench import figures
 from normbench.config import Config
+from normbench.experiments import BY_GHOST, BY_LENGTH
 from normbench.runs import arms
 from normbench.stats import best_of
 
@@ -101,6 +102,20 @@ def batch_arms():
     return found
 
 
+def length_arms():
+    """The longer, the better; the more groups, too."""
+    return arms_of(BY_LENGTH, lambda config: 100 - 3 / config.epochs - {"BN": 0.5}.get(config.nm, 0.9))
+
+
+def ghost_arms():
+    """The more images a statistic, the higher the loss (of what is made up)."""
+    found = arms_of(BY_GHOST, lambda config: 99 - config.ghost / 100)
+    for config, arm in found.items():
+        runs = tuple(with_last(run, test_loss=0.03 + config.ghost / 1000) for run in arm.runs)
+        found[config] = dataclasses.replace(arm, runs=runs)
+    return found
+
+
 def rate_arms():
     """At the highest rate "none" fails with all seeds, at the middle one with one; the others learn."""
     found = arms_of(RATES, lambda config: 99 + config.lr + config.gp / 100, dataset="mnist (validation)")
@@ -146,6 +161,9 @@ DRAWN = {
     "rates": lambda: figures.plot_rates(rate_arms()),
     "seeds": lambda: figures.plot_seeds(study_c()),
     "batch size": lambda: figures.plot_batch_size(batch_arms()),
+    "by batch size": lambda: figures.plot_by_batch_size(batch_arms()),
+    "length": lambda: figures.plot_length(length_arms()),
+    "ghosts": lambda: figures.plot_ghosts(ghost_arms()),
     "penalties": lambda: figures.plot_penalties(arms_of(GRID), GRID[:2]),
     "strengths": lambda: figures.plot_strengths(strength_arms()),
     "luck": lambda: figures.plot_luck(luck_arms()),
@@ -215,6 +233,26 @@ def test_conditions_say_what_the_runs_have_in_common():
     assert "2 to 3 seeds an arm" in figures.conditions([first, fewer])
     assert "3 seeds, CPU" in figures.conditions([first])
     assert "seed 0, CPU" in figures.conditions([dataclasses.replace(first, runs=first.runs[:1])])
+
+
+def test_conditions_of_several_lengths():
+    assert "MNIST, 1 to 32 epochs, 4 seeds an arm" in figures.conditions(length_arms().values())
+
+
+def test_ghosts_stand_at_their_images_and_the_whole_batch_at_its_size(drawn):
+    loss, accuracy = drawn["ghosts"].axes
+    (batch_norm,) = (line for line in loss.lines if line.get_label() == "BN")
+    assert list(batch_norm.get_xdata()) == [2, 4, 8, 16, 32, 128]
+    np.testing.assert_allclose(batch_norm.get_ydata(), [0.03 + n / 1000 for n in (2, 4, 8, 16, 32, 0)])
+    assert {"GN", "LN"} <= {line.get_label() for line in accuracy.lines}
+
+
+def test_lengths_are_a_line_each(drawn):
+    (axes,) = drawn["length"].axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert list(lines) == ["none", "BN", "GN (8 groups)", "LN", "IN"]
+    assert list(lines["BN"].get_xdata()) == [1, 2, 4, 8, 16, 32]
+    assert lines["BN"].get_ydata()[0] < lines["BN"].get_ydata()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Pages from templates: their numbers, and the conclusions that must hold."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from conftest import made_up_run, write_results
@@ -136,6 +137,13 @@ def test_findings_without_a_penalty_and_in_the_singular():
     assert "p < 0.01" in far
     one_epoch = report.result_line(made_up_run("GN", 4, accuracies=(98.0,)))
     assert "after 3 epochs" in one_epoch  # the config's
+
+
+def test_conditions_tell_where_devices_are_mixed(scenarios):
+    (first, *_) = Numbers(scenarios["same"]).arms("luck")
+    assert "; CPU; " in report.conditions([first])
+    other = replace(first.runs[0], device="GPU")
+    assert "; 1 on GPU, 99 on CPU; " in report.conditions([replace(first, runs=(other, *first.runs[1:]))])
 
 
 def test_result_line():
