@@ -2,6 +2,7 @@
 
     python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 4] [--lr 0.1]
                                 [--weight-decay 5e-4] [--batch-size 128] [--gp 2] [--standardized]
+                                [--gelu] [--optimizer muon]
 
 trains on all but the last 10,000 training images, scores on those, and appends to results/search.jsonl, from which
 docs/recipe.md is made. The test set plays no part. A network is written as its convolutions, in order, as in
@@ -12,6 +13,7 @@ docs/recipe.md is made. The test set plays no part. A network is written as its 
     16v   without padding                                  P     maximum of 2x2, before the normalization
     16t2  with stride 2                                    M     maximum of the last maps, not their average
     16r   with its input added to its output               H     their average with trainable weights
+    16g4  in 4 groups
 """
 
 import argparse
@@ -33,6 +35,7 @@ RECIPE = {
     "weight_decay": "weight decay",
     "batch_size": "batch",
     "gp": "groups of GN:",
+    "optimizer": "optimizer",
 }
 EPOCHS = {"mnist": 20, "cifar10": 4}  # of the rows of each data set
 
@@ -45,7 +48,12 @@ class Residual(nn.Sequential):
 
 
 def network(
-    layers: str, nm: str, shape: tuple[int, int, int] = (1, 28, 28), group: int = 2, standardized: bool = False
+    layers: str,
+    nm: str,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    group: int = 2,
+    standardized: bool = False,
+    activation: type[nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
     """The network written as `layers`, for images of `shape` (C, H, W)."""
     body, channels, tokens = nn.Sequential(), shape[0], layers.split()
@@ -54,7 +62,7 @@ def network(
             continue
         width, pool = int(re.search(r"\d+", token)[0]), [nn.MaxPool2d(2)] if following == "P" else []
         convolution = _convolution(token, channels, width, (nm, group), standardized)
-        last = [normalization(nm, width, group), nn.ReLU()]
+        last = [normalization(nm, width, group), activation()]
         block = [Residual(*convolution, *last), *pool] if "r" in token else [*convolution, *pool, *last]
         body.extend(block)
         channels = width
@@ -64,14 +72,17 @@ def network(
 def _convolution(
     token: str, channels: int, width: int, between: tuple[str, int], standardized: bool
 ) -> list[nn.Module]:
-    kernel, stride = (int((re.search(f"{letter}(.)", token) or f"_{default}")[1]) for letter, default in ("k3", "t1"))
+    kernel, stride, groups = (
+        int((re.search(f"{letter}(.)", token) or f"_{default}")[1]) for letter, default in ("k3", "t1", "g1")
+    )
     shape = dict(kernel_size=kernel, stride=stride, padding=0 if "v" in token else kernel // 2, bias=False)
     if token[0] in "sn":
         depthwise = nn.Conv2d(channels, channels, groups=channels, **shape)
         middle = [normalization(between[0], channels, between[1])] if token[0] == "n" else []
         convolutions = [depthwise, *middle, nn.Conv2d(channels, width, 1, bias=False)]
     else:
-        convolutions = [(StandardizedConv2d if standardized else nn.Conv2d)(channels, width, **shape)]
+        kind = StandardizedConv2d if standardized else nn.Conv2d
+        convolutions = [kind(channels, width, groups=groups, **shape)]
     for layer in convolutions:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -85,16 +96,25 @@ def _head(token: str, channels: int, size: torch.Size) -> list[nn.Module]:
     return [pool.get(token, nn.AdaptiveAvgPool2d(1)), nn.Flatten(), nn.Linear(channels, 10), nn.LogSoftmax(dim=1)]
 
 
-def tried(layers: str, config: Config, dataset: str = "mnist", standardized: bool = False) -> dict:
+def tried(
+    layers: str,
+    config: Config,
+    dataset: str = "mnist",
+    standardized: bool = False,
+    activation: type[nn.Module] = nn.ReLU,
+) -> dict:
     """One network trained and scored, as a line of the log."""
     data = load(dataset).hold_out(10_000)
     torch.manual_seed(config.seed)
-    net = network(layers, config.nm, data.image_shape, config.gp, standardized)
+    net = network(layers, config.nm, data.image_shape, config.gp, standardized, activation)
     run = train(config, data, progress=False, net=net)
     changed = [key for key in RECIPE if getattr(config, key) != getattr(Config(), key)]
-    changes = [f"{RECIPE[key]} {getattr(config, key):g}" for key in changed]
+    values = {key: getattr(config, key) for key in changed}
+    changes = [f"{RECIPE[key]} {value if isinstance(value, str) else f'{value:g}'}" for key, value in values.items()]
     if standardized:
         changes.append("standardized filters")
+    if activation is not nn.ReLU:
+        changes.append(activation.__name__)
     if config.epochs != EPOCHS[dataset]:
         changes.append(f"{config.epochs} epochs")
     return {
@@ -108,6 +128,7 @@ def tried(layers: str, config: Config, dataset: str = "mnist", standardized: boo
         "accuracy": round(run.last["test_accuracy"], 2),
         "loss": round(run.last["test_loss"], 4),
         "train_loss": round(run.last["train_loss"], 4),
+        "train_accuracy": round(run.last["train_accuracy"], 2),
         "seconds": round(run.seconds, 1),
     }
 
@@ -119,6 +140,7 @@ def main() -> None:
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--standardized", action="store_true", help="filters with mean 0, as model.COLOUR has them")
+    parser.add_argument("--gelu", action="store_true", help="GELU instead of ReLU, as model.COLOUR has it")
     parser.add_argument("--epochs", type=int, help="by default as many as the others of its table have")
     for key in RECIPE:
         default = getattr(Config(), key)
@@ -126,9 +148,10 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = {key: getattr(arguments, key) for key in RECIPE}
     recipe["epochs"] = arguments.epochs or EPOCHS[arguments.dataset]
+    variant = arguments.dataset, arguments.standardized, nn.GELU if arguments.gelu else nn.ReLU
     for seed in arguments.seeds:
         for nm in arguments.nm:
-            row = tried(arguments.layers, Config(nm, seed=seed, **recipe), arguments.dataset, arguments.standardized)
+            row = tried(arguments.layers, Config(nm, seed=seed, **recipe), *variant)
             print(row, flush=True)
             with SAVED.open("a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -7,7 +7,7 @@ from model import COLOUR, Net
 from normbench.train import Config, build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
-IN_USE_FOR_COLOUR = "16 24 P 32 32 P 40 32 H"
+IN_USE_FOR_COLOUR = "16 24 P 32 32 P 40 40 H"
 
 
 def test_study_a_has_the_published_number_of_parameters():
@@ -38,7 +38,8 @@ def test_the_search_s_notation_of_the_network_in_use(nm):
 
 
 def test_the_search_s_notation_of_the_network_for_colour():
-    net, written = Net("GN", **COLOUR), search.network(IN_USE_FOR_COLOUR, "GN", (3, 32, 32), standardized=True)
+    net = Net("GN", **COLOUR)
+    written = search.network(IN_USE_FOR_COLOUR, "GN", (3, 32, 32), standardized=True, activation=nn.GELU)
     for p, q in zip(net.parameters(), written.parameters(), strict=True):
         q.data.copy_(p)
     x = torch.randn(4, 3, 32, 32)
@@ -53,6 +54,7 @@ def test_the_search_s_notation_of_the_network_for_colour():
         ("8 s16", 8 * 9 + 8 * 9 + 8 * 16 + 2 * 24 + 170),
         ("8t2v P H", 8 * 9 + 2 * 8 + 8 * 36 + 90),
         ("8 8r P", 8 * 9 + 8 * 72 + 4 * 8 + 90),
+        ("8 16g4 8k1", 8 * 9 + 16 * 18 + 16 * 8 + 2 * 32 + 90),
         ("8 n16", 8 * 9 + 8 * 9 + 8 * 16 + 2 * (8 + 8 + 16) + 170),
     ),
 )

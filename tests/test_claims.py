@@ -1,6 +1,5 @@
 """Every rule, on made-up trainings that confirm, refute and leave undecided."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -179,7 +178,7 @@ def test_strong_l1(loss, verdict):
 def test_small_batches(lost, verdict):
     def accuracy(config):
         small_bn = config.nm == "BN" and config.batch_size == 2
-        return (98.0 - lost if small_bn else 98.0) + 0.1 * math.sin(config.seed * config.batch_size)
+        return 98.0 - (lost + 0.1 * (-1) ** config.seed if small_bn else 0.0)
 
     assert claims.small_batches(made_up_arms(SIZES, accuracy, seeds=4)).verdict == verdict
 

@@ -203,10 +203,12 @@ def test_a_run_of_another_network_is_not_taken(few_digits, path, capsys, monkeyp
     assert run_all([config], few_digits, path, engine=refuse)[0].seconds != changed.seconds
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Config) if field.name not in ("nm", "gp", "width")])
-def test_the_network_depends_on_three_fields_of_a_config(few_digits, field):
+@pytest.mark.parametrize(
+    "field", [field.name for field in fields(Config) if field.name not in ("nm", "gp", "ghost", "width")]
+)
+def test_the_network_depends_on_four_fields_of_a_config(few_digits, field):
     """`run_all` builds one network for all configs that agree in these."""
-    others = dict(penalized="conv", proximal=True, augment="none")
+    others = dict(penalized="conv", proximal=True, augment="none", optimizer="muon")
     config = replace(Config("GN", l1=1e-4), **{field: others.get(field, 1)})
     assert config != Config("GN", l1=1e-4)
     assert str(build(config, few_digits)) == str(build(Config("GN"), few_digits))
