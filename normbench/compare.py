@@ -167,19 +167,24 @@ def compare(
     network(wanted[0], data)  # raises where there is nothing to swap, which is said before anything else
     original = network.original(wanted[0], data)
     swapped = Counter(type(layer).__name__ for layer in normalizations(original).values())
-    check_network(original, data, min(sizes))
+    check_network(original, data, max(sizes))
     work = _Work(network, Path(folder), workers, engine, progress)
     all_arms, all_failures, all_tried = {}, {}, {}
     plan = {size: _usable([replace(config, batch_size=size) for config in wanted], network, data) for size in sizes}
     if progress:
-        print(_preview(network.name, original, data, swapped))
+        work.tell(_preview(network.name, original, data, swapped))
         usable = [config for configs, _ in plan.values() for config in configs]
-        print(_estimate(usable, seeds, len(rates), network, data, workers), flush=True)
+        work.tell(_estimate(usable, seeds, len(rates), network, data, workers))
     for size, (configs, failures) in plan.items():
-        tried = work.rates(configs, sorted(set(rates)), held_out) if len(set(rates)) > 1 else {}
+        at = f", batches of {size}" if len(sizes) > 1 else ""
+        tried = {}
+        if len(set(rates)) > 1:
+            work.tell(f"Learning rates, on {len(held_out.y_test):,} training images held out{at}:")
+            tried = work.rates(configs, sorted(set(rates)), held_out)
         chosen = {config: best_rate(config, tried) if tried else rates[0] for config in configs}
         failures |= {config.label: _why_no_rate(config, tried) for config, rate in chosen.items() if rate is None}
         usable = [replace(config, lr=rate) for config, rate in chosen.items() if rate is not None]
+        work.tell(f"Seeds, on the test images{at}:")
         trained = work.train(usable, range(1, seeds + 1), data)
         failures |= {arm.label: _why_no_result(arm) for arm in trained.values() if any(run.failure for run in arm.runs)}
         all_arms[size] = {config: arm for config, arm in trained.items() if arm.label not in failures}
@@ -238,6 +243,10 @@ class _Work:
     workers: int
     engine: Engine | None
     progress: bool
+
+    def tell(self, line: str) -> None:
+        if self.progress:
+            print(line, flush=True)
 
     def train(self, configs: Sequence[Config], seeds: Sequence[int], data: Dataset) -> Arms:
         """The arms of the configs, trained with every seed."""

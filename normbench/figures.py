@@ -45,7 +45,6 @@ METRICS = {
     "train_loss": "Training loss (nats)",
     "train_accuracy": "Training accuracy (%)",
 }
-LEARNED = 50.0  # accuracy in %: a training that ends below it has failed
 INTERVALS = "Dots: seeds. Diamonds, bars and numbers: means, 95 % intervals"
 
 
@@ -109,6 +108,11 @@ def _caption(figure: Figure, title: str, *lines: str) -> None:
 def _accuracy(arms: Arms) -> str:
     held_out = any("(validation)" in arm.runs[0].dataset for arm in arms.values())
     return "Accuracy on held-out training images" if held_out else "Test accuracy"
+
+
+def _failed(arms: Iterable[Arm]) -> float:
+    """The accuracy in % up to which a training has failed: half the best, for no axis could show it and the others."""
+    return max(arm.last().max() for arm in arms) / 2
 
 
 def _label_ends(axes: Axes, lines: Iterable[Line2D]) -> None:
@@ -260,10 +264,12 @@ def plot_answer(panels: Mapping[str, Arms]) -> Figure:
 
 def _rows(axes: Axes, arms: Iterable[Arm], names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, weight="bold")
+    arms = list(arms)
+    failed = _failed(arms)
     for row, (arm, tick) in enumerate(zip(arms, axes.get_yticklabels())):
         values, mean, color = arm.last(), arm.accuracy, NORMALIZATIONS[arm.config.nm].colour
         text = dict(transform=axes.get_yaxis_transform(), va="center_baseline", color=color)
-        if values.min() < LEARNED:
+        if values.min() < failed:
             axes.plot([0.02], [row], "<", markersize=9, transform=axes.get_yaxis_transform(), color=color)
             axes.text(0.05, row, f"seeds: {values.min():.2f} to {values.max():.2f}", **text)
         else:
@@ -303,13 +309,14 @@ def plot_rates(arms: Arms) -> Figure:
     """
     families, lines, counted = _families(arms, lambda config: config.label, "lr"), [], Counter()
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    note = f"Dots: seeds; lines: means. ×1/3: of three, one diverged or ended below {LEARNED:g} %"
+    note = "Dots: seeds; lines: means. ×1/3: of three, one diverged or has less than half of the best"
+    failed = _failed(arms.values())
     _caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
     axes.margins(y=0.12)
     configs = [next(iter(family.values())).config for family in families.values()]
     for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
         color = NORMALIZATIONS[config.nm].colour
-        learned = {rate: arm.last()[arm.last() >= LEARNED] for rate, arm in family.items()}
+        learned = {rate: arm.last()[arm.last() > failed] for rate, arm in family.items()}
         lines.append(_line(axes, learned, color, linestyle=dashes, label=label))
         for rate, arm in family.items():
             if failed := len(arm.runs) - len(learned[rate]):
