@@ -325,6 +325,7 @@ def plot_rates(arms: Arms) -> Figure:
                 counted[rate] += 1
     rates = Counter(config.lr for config in arms)
     _log(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))
+    axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)  # also where nothing learned
     axes.set_xlabel("Highest learning rate (log scale)")
     _label_ends(axes, lines)
     return figure
