@@ -103,18 +103,27 @@ def full_name(train: Trainer) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
+# To glibc: keep freed memory. A step's tensors are asked for anew in the next step, and pages that had been given back
+# cost a fault each, which takes 4 % of a training on CIFAR-10.
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
 @contextmanager
 def _spawning() -> Iterator[None]:
     """What a process inherits that is spawned meanwhile: Ctrl-C waits until it is ready, and the script is hidden.
 
-    multiprocessing has each spawned process run the script again, for the sake of its functions. Without
+    It keeps the memory that it frees, too. multiprocessing has each spawned process run the script again, for the sake of its functions. Without
     `if __name__ == "__main__":` that would start the trainings there too.
     """
     script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    added = [name for name in KEPT_MEMORY if name not in os.environ]
+    os.environ.update({name: KEPT_MEMORY[name] for name in added})
     try:
         yield
     finally:
+        for name in added:
+            del os.environ[name]
         sys.modules["__main__"] = script
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -262,3 +262,12 @@ def test_no_more_configs_are_taken_than_there_is_room_for():
     results = engines._as_finished(finish_at_once, iter(CONFIGS), 2)
     first = next(results)
     assert taken == CONFIGS[:2] and {first, *results} == set(CONFIGS)
+
+
+def test_workers_keep_the_memory_that_they_free(monkeypatch):
+    first, second = engines.KEPT_MEMORY
+    monkeypatch.delenv(first, raising=False)
+    monkeypatch.setenv(second, "7")  # the user's own
+    with engines._spawning():
+        assert os.environ[first] == str(2**30) and os.environ[second] == "7"
+    assert first not in os.environ and os.environ[second] == "7"
