@@ -112,8 +112,8 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": s
 def _spawning() -> Iterator[None]:
     """What a process inherits that is spawned meanwhile: Ctrl-C waits until it is ready, and the script is hidden.
 
-    It keeps the memory that it frees, too. multiprocessing has each spawned process run the script again, for the sake of its functions. Without
-    `if __name__ == "__main__":` that would start the trainings there too.
+    It keeps the memory that it frees, too. multiprocessing has each spawned process run the script again, for the sake
+    of its functions. Without `if __name__ == "__main__":` that would start the trainings there too.
     """
     script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
