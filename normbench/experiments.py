@@ -18,7 +18,7 @@ from normbench.runs import Arm, Arms, arms
 from normbench.train import Run, train, train_or_diverge
 
 CHECKOUT = Path(__file__).parent.parent
-RESULTS = CHECKOUT / "results" if (CHECKOUT / "README.md").exists() else Path("results")
+RESULTS = CHECKOUT / "results" if (CHECKOUT / "results").is_dir() else Path("results")  # of an installed package
 DIVERGED = 50.0  # a training that ends below so many % has not learned
 HELD_OUT = 10_000  # training images that stand in for the test set where something is chosen
 

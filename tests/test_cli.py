@@ -72,7 +72,7 @@ def test_train_on_other_data_of_the_same_name_trains_anew(call, tmp_path, few_di
 @pytest.mark.parametrize(
     "arguments, message",
     (
-        (["--nm", "XX"], "unknown normalization 'XX'; choose one of BN, GN, LN, IN, LN_CHW, none"),
+        (["--nm", "XX"], "unknown normalization 'XX'; choose one of BN, GN, LN, IN, LN_CHW, LN_C, none"),
         (["--nm", "GN", "--gp", "3"], "group norm with 3 groups cannot split 8 channels evenly"),
         (["--l1", "-1"], "l1 must be at least 0, got -1.0"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
