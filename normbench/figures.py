@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from math import inf
@@ -87,16 +87,21 @@ def conditions(arms: Collection[Arm]) -> str:
     runs = [run for arm in arms for run in arm.runs]
     config, seeds = runs[0].config, {run.config.seed for run in runs}
     images = f"first {config.images:,} training images, " if config.images else ""
-    lengths = sorted({run.config.epochs for run in runs})
-    epochs = f"{lengths[0]} to {lengths[-1]} epochs" if len(lengths) > 1 else f"{lengths[0]} epochs"
-    epochs = "1 epoch" if lengths == [1] else epochs
     counts = sorted(len(arm.runs) for arm in arms)
     several = f"{counts[0]} seeds" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
     seeds = f"seed {seeds.pop()}" if len(seeds) == 1 else several + (" an arm" if len(arms) > 1 else "")
     devices = {run.device for run in runs}
     kinds = sorted({"CPUs" if name.startswith("CPU") else "GPUs" for name in devices})
     device = devices.pop() if len(devices) == 1 else f"several {' and '.join(kinds)}"
-    return f"{data_title(runs[0].dataset)}, {images}{epochs}, {seeds}, {device}"
+    return f"{data_title(runs[0].dataset)}, {images}{lengths(runs)}, {seeds}, {device}"
+
+
+def lengths(runs: Iterable[Run]) -> str:
+    """How long the trainings are: "1 epoch", "20 epochs", "1 to 32 epochs"."""
+    epochs = sorted({run.config.epochs for run in runs})
+    if len(epochs) > 1:
+        return f"{epochs[0]} to {epochs[-1]} epochs"
+    return "1 epoch" if epochs == [1] else f"{epochs[0]} epochs"
 
 
 def _caption(figure: Figure, title: str, *lines: str) -> None:
@@ -148,6 +153,14 @@ def _families(arms: Arms, name: Callable[[Config], Hashable], x: str) -> dict[Ha
     for config, arm in sorted(arms.items(), key=lambda item: getattr(item[0], x)):
         families[name(config)][getattr(config, x)] = arm
     return families
+
+
+def _labelled_families(arms: Arms, number: str) -> Iterator[tuple[dict[float, Arm], dict[str, str]]]:
+    """The arms of one label, by a number of their config, and the style of their line."""
+    families = _families(arms, lambda config: config.label, number)
+    configs = [next(iter(family.values())).config for family in families.values()]
+    for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
+        yield family, {"color": NORMALIZATIONS[config.nm].colour, "linestyle": dashes, "label": label}
 
 
 def _log(axis: Axis, ticks: Sequence[float] = (), subs: Sequence[float] = (1, 2, 5)) -> None:
@@ -307,21 +320,20 @@ def plot_rates(arms: Arms) -> Figure:
 
     Trainings that diverged or learned next to nothing are counted at the foot of the axes, and are in no mean.
     """
-    families, lines, counted = _families(arms, lambda config: config.label, "lr"), [], Counter()
+    families, lines, counted = list(_labelled_families(arms, "lr")), [], Counter()
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
     note = "Dots: seeds; lines: means. ×1/3: of three, one diverged or has less than half of the best"
-    failed = _failed(arms.values())
+    too_low = _failed(arms.values())
     _caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
     axes.margins(y=0.12)
-    configs = [next(iter(family.values())).config for family in families.values()]
-    for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
-        color = NORMALIZATIONS[config.nm].colour
-        learned = {rate: arm.last()[arm.last() > failed] for rate, arm in family.items()}
-        lines.append(_line(axes, learned, color, linestyle=dashes, label=label))
+    for family, style in families:
+        learned = {rate: arm.last()[arm.last() > too_low] for rate, arm in family.items()}
+        lines.append(_line(axes, learned, **style))
         for rate, arm in family.items():
             if failed := len(arm.runs) - len(learned[rate]):
-                style = dict(transform=axes.get_xaxis_transform(), color=color, ha="center", size=10, weight="bold")
-                axes.text(rate, 0.03 + 0.05 * counted[rate], f"×{failed}/{len(arm.runs)}", **style)
+                mark = dict(color=style["color"], ha="center", size=10, weight="bold")
+                place = rate, 0.03 + 0.05 * counted[rate]
+                axes.text(*place, f"×{failed}/{len(arm.runs)}", transform=axes.get_xaxis_transform(), **mark)
                 counted[rate] += 1
     rates = Counter(config.lr for config in arms)
     _log(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))
@@ -352,13 +364,12 @@ def plot_length(arms: Arms) -> Figure:
 
 
 def _plot_by(number: str, arms: Arms, title: str, x_label: str) -> Figure:
-    families, lines = _families(arms, lambda config: config.label, number), []
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
     _caption(figure, f"{_accuracy(arms)} (%) by {title}", "Dots: seeds; lines: means", conditions(arms.values()))
-    configs = [next(iter(family.values())).config for family in families.values()]
-    for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
-        values, color = {x: arm.last() for x, arm in family.items()}, NORMALIZATIONS[config.nm].colour
-        lines.append(_line(axes, values, color, linestyle=dashes, label=label))
+    lines = [
+        _line(axes, {x: arm.last() for x, arm in family.items()}, **style)
+        for family, style in _labelled_families(arms, number)
+    ]
     _log(axes.xaxis, sorted({getattr(config, number) for config in arms}))
     axes.set_xlabel(x_label)
     _label_ends(axes, lines)

@@ -403,6 +403,17 @@ def test_diverged_trainings_are_counted_at_the_foot(drawn):
         assert text.get_window_extent().y1 < axes.transData.transform((0.1, lowest))[1]
 
 
+def test_every_family_is_held_against_half_of_the_best():
+    """Chance level in the second family, after the first one has failed too."""
+    found = rate_arms()
+    stuck = next(config for config in found if config.nm != "none" and config.lr == 0.4)
+    arm = found[stuck]
+    runs = tuple(dataclasses.replace(run, history=({"epoch": 20, "test_accuracy": 11.35},)) for run in arm.runs)
+    found[stuck] = dataclasses.replace(arm, runs=runs)
+    (axes,) = figures.plot_rates(found).axes
+    assert texts(axes).count("×4/4") == 2 and axes.get_ylim()[0] > 98
+
+
 def test_rates_at_which_nothing_learns():
     failed = ({"epoch": 20, "test_accuracy": 0.0},)
     found = arms_of(RATES[:3])
