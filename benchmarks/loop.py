@@ -28,7 +28,8 @@ from torchvision import transforms
 from model import normalization
 from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name
-from normbench.train import Config, Optimizers, build, placed, train_epoch
+from normbench.optimizers import Optimizers
+from normbench.train import Config, build, placed, train_epoch
 
 SAVED = Path("results/speed.jsonl")
 LOOPS = ("study A", "our network", "ours", "floor")

@@ -19,7 +19,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.search import network
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.train import Config, Optimizers, train_epoch
+from normbench.optimizers import Optimizers
+from normbench.train import Config, train_epoch
 
 SAVED = Path("results/step.jsonl")
 NETWORKS = ("8k5v P 16 16 P 16v 12v", "8k5v P 8 16 P 16 16 H")

@@ -175,8 +175,9 @@ def compare(
     if verbose:
         for path, layer in normalizations(swapped.original(Config(), data)).items():
             print(f"{path}: {layer}")
-    workers = (usual_workers(data) if workers is None else workers) if engine == "local" else workers
-    how = on_ray(workers, address, gpus) if engine == "ray" else None
+    if workers is None and engine == "local":
+        workers = usual_workers(data)
+    how, _ = _engine(engine, workers, address, gpus, data)
     try:
         compared = comparison.compare(
             network,

@@ -70,9 +70,14 @@ class Comparison:
             for size, arms in self.arms.items()
         )
 
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings of the arms that have a result."""
+        return [run for arms in self.arms.values() for arm in arms.values() for run in arm.runs]
+
     def frame(self) -> pd.DataFrame:
-        """A row a training that came to its end, as `runs.frame` gives it."""
-        return runs.frame(run for arms in self.arms.values() for arm in arms.values() for run in arm.runs)
+        """A row a training of an arm that has a result, as `runs.frame` gives it."""
+        return runs.frame(self.runs)
 
     def figures(self) -> dict[str, Figure]:
         """The figures by their titles: accuracies with intervals and curves by batch size, and the rates tried."""
@@ -93,7 +98,6 @@ class Comparison:
         return _template("page.html").render(comparison=self, body=self._body(command))
 
     def _body(self, command: str = "") -> str:
-        trained = [run for arms in self.arms.values() for arm in arms.values() for run in arm.runs]
         return _template("comparison.html").render(
             comparison=self,
             title=title(self.data),
@@ -101,7 +105,7 @@ class Comparison:
             pairs={size: pairs_table(arms) for size, arms in self.arms.items() if len(arms) > 1},
             made_by={
                 "Command": command,
-                "Device": ", ".join(dict.fromkeys(run.device for run in trained)),
+                "Device": ", ".join(dict.fromkeys(run.device for run in self.runs)),
                 "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
                 "Code of commit": commit(),
             },
@@ -161,9 +165,11 @@ def compare(
     network = Swapped(build)
     sizes = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
     wanted = [replace(_arm(name), epochs=epochs, augment=augment, weight_decay=weight_decay) for name in arms]
-    _check(wanted, seeds, rates, sizes, len(data.y_train))
-    data = _shuffled(data)
-    held_out = data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(data.y_train)))))
+    images = len(data.y_train)
+    n_held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * images)))
+    _check(wanted, seeds, rates, sizes, images - n_held_out)
+    rates, data = sorted(set(rates)), _shuffled(data)
+    held_out = data.hold_out(n_held_out)
     network(wanted[0], data)  # raises where there is nothing to swap, which is said before anything else
     original = network.original(wanted[0], data)
     swapped = Counter(type(layer).__name__ for layer in normalizations(original).values())
@@ -178,9 +184,9 @@ def compare(
     for size, (configs, failures) in plan.items():
         at = f", batches of {size}" if len(sizes) > 1 else ""
         tried = {}
-        if len(set(rates)) > 1:
-            work.tell(f"Learning rates, on {len(held_out.y_test):,} training images held out{at}:")
-            tried = work.rates(configs, sorted(set(rates)), held_out)
+        if len(rates) > 1:
+            work.tell(f"Learning rates, on {n_held_out:,} training images held out{at}:")
+            tried = work.rates(configs, rates, held_out)
         chosen = {config: best_rate(config, tried) if tried else rates[0] for config in configs}
         failures |= {config.label: _why_no_rate(config, tried) for config, rate in chosen.items() if rate is None}
         usable = [replace(config, lr=rate) for config, rate in chosen.items() if rate is not None]
@@ -200,7 +206,7 @@ def _arm(name: str) -> Config:
     return Config(nm, gp=int(groups) if colon else 0)
 
 
-def _check(wanted: Sequence[Config], seeds: int, rates: Sequence[float], sizes: Sequence[int], images: int) -> None:
+def _check(wanted: Sequence[Config], seeds: int, rates: Sequence[float], sizes: Sequence[int], left: int) -> None:
     if len(set(wanted)) < len(wanted) or len(wanted) < 2:
         raise ValueError("give two or more arms, each once, such as BN GN none")
     if seeds < 1:
@@ -209,7 +215,6 @@ def _check(wanted: Sequence[Config], seeds: int, rates: Sequence[float], sizes: 
         raise ValueError(f"rates must be above 0 and finite, got {list(rates)}")
     if not sizes or len(set(sizes)) < len(sizes):
         raise ValueError(f"give one or more batch sizes, each once, got {list(sizes)}")
-    left = images - max(1, min(MOST_HELD_OUT, round(HELD_OUT * images)))
     if max(sizes) > left:
         raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
 
@@ -257,7 +262,7 @@ class _Work:
 
     def rates(self, configs: Sequence[Config], rates: Sequence[float], held_out: Dataset) -> Arms:
         """Each config tried with each rate, and with more rates while the best is the lowest or the highest tried."""
-        grids = {config: sorted(rates) for config in configs}
+        grids = dict.fromkeys(configs, rates)
         for widening in range(WIDENINGS + 1):
             planned = [replace(config, lr=rate) for config, grid in grids.items() for rate in grid]
             tried = self.train(planned, (0,), held_out)

@@ -327,12 +327,11 @@ def _listed(folder: Path) -> dict[str, list[str]]:
 
 def _split(files: dict[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Four fifths of each class's files, and the last fifth; the same each time."""
-    shuffled = {name: list(np.random.default_rng(0).permutation(names)) for name, names in files.items()}
-    cuts = {name: len(names) - len(names) // 5 for name, names in files.items()}
-    return tuple(
-        {name: names[part(name)] for name, names in shuffled.items()}
-        for part in (lambda name: slice(None, cuts[name]), lambda name: slice(cuts[name], None))
-    )
+    train, test = {}, {}
+    for name, names in files.items():
+        shuffled, cut = list(np.random.default_rng(0).permutation(names)), len(names) - len(names) // 5
+        train[name], test[name] = shuffled[:cut], shuffled[cut:]
+    return train, test
 
 
 def _check_memory(path: Path, train: int, test: int, size: int) -> None:

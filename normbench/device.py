@@ -3,6 +3,8 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +51,14 @@ def describe(device: torch.device) -> str:
 def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     """Whether memory was lacking, for which PyTorch has no type of its own on a CPU."""
     return isinstance(error, MemoryError) or "memory" in str(error) or "size calculation overflowed" in str(error)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """PyTorch's random numbers on the CPU from `seed`; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too, for good
+        yield
 
 
 def versions() -> dict[str, str]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from model import COLOUR, Net
 from normbench.config import Config
 from normbench.data import Dataset
+from normbench.device import seeded
 from normbench.swap import swap
 
 OURS = "normbench.networks:study_network"
@@ -63,9 +63,8 @@ class Swapped:
     def _made(self, config: Config, data: Dataset) -> nn.Module:
         channels, height, width = data.image_shape
         offered = {"num_classes": len(data.classes), "in_channels": channels, "size": (height, width)}
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
-            return _made(self.network, offered)
+        with seeded(config.seed):
+            return _called(self.network, offered)
 
     @property
     def name(self) -> str:
@@ -74,7 +73,7 @@ class Swapped:
         return f"{Path(source).stem}.{function}" if source.endswith(".py") else function
 
 
-def _made(network: str | Callable[..., nn.Module], offered: dict) -> nn.Module:
+def _called(network: str | Callable[..., nn.Module], offered: dict) -> nn.Module:
     build = _function(network) if isinstance(network, str) else network
     parameters = inspect.signature(build).parameters
     arguments = {name: value for name, value in offered.items() if name in parameters}

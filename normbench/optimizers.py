@@ -1,7 +1,58 @@
-"""Muon for the filters of convolutions."""
+"""What moves a network's parameters: SGD, and Muon for the filters of convolutions."""
+
+import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from model import StandardizedConv2d
+from normbench.config import Config
+
+MOMENTUM = 0.9
+MUON = dict(momentum=0.6, weight_decay=0.05)
+
+
+class Optimizers:
+    """What moves a network's parameters: SGD with Nesterov momentum, and Muon for filters where the config says so.
+
+    Their rates follow the OneCycle schedule (Smith & Topin 2018), stepped every batch, which ends when `config.epochs`
+    times as many `images` have been trained on.
+    """
+
+    def __init__(self, config: Config, net: nn.Module, images: int):
+        filters = _filters_for_muon(config.optimizer, net)
+        others = [p for p in net.parameters() if not any(p is weights for weights in filters)]
+        sgd = dict(lr=config.lr, momentum=MOMENTUM, nesterov=True, weight_decay=config.weight_decay, fused=True)
+        self.optimizers = [torch.optim.SGD(others, **sgd)]
+        if filters:
+            self.optimizers.append(FilterMuon(filters, config.lr, **MUON))
+        steps = config.epochs * math.ceil(images / config.batch_size)
+        one_cycle = partial(torch.optim.lr_scheduler.OneCycleLR, total_steps=steps, cycle_momentum=False)
+        self.schedules = [one_cycle(optimizer, config.lr) for optimizer in self.optimizers]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedules[0].get_last_lr()[0]
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for schedule in self.schedules:
+            schedule.step()
+
+    def state_dict(self) -> dict:
+        return {"states": [part.state_dict() for part in (*self.optimizers, *self.schedules)]}
+
+    def load_state_dict(self, state: dict) -> None:
+        for part, of_it in zip((*self.optimizers, *self.schedules), state["states"], strict=True):
+            part.load_state_dict(of_it)
+
+
+def _filters_for_muon(optimizer: str, net: nn.Module) -> list[nn.Parameter]:
+    kind = {"sgd": (), "muon": nn.Conv2d, "auto": StandardizedConv2d}[optimizer]
+    return [layer.weight for layer in net.modules() if isinstance(layer, kind) and layer.groups == 1]
 
 
 class FilterMuon(torch.optim.Muon):

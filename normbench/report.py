@@ -80,9 +80,10 @@ def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
 def _figures(data_dir: str | os.PathLike | None) -> Iterator[tuple[str, Figure]]:
     yield "by_hand", pictures.plot_all_by_hand()
     yield "answer", draw("answer")
-    for name in (name for experiment in EXPERIMENTS.values() for name in experiment.figures):
+    for experiment in EXPERIMENTS.values():
         with suppress(FileNotFoundError):  # an experiment that has only begun is on no page yet
-            yield name, draw(name)
+            for name in experiment.figures:
+                yield name, draw(name)
     for data_name, prefix, arms in (
         ("cifar10", "cifar10", finished("cifar10").values()),
         ("mnist", "study_c", Numbers().study_c()),
@@ -308,7 +309,7 @@ def conditions(arms: Iterable[Arm]) -> str:
     devices = ", ".join(f"{n:,} on {device}" for device, n in counts.items()) if len(counts) > 1 else trained[0].device
     pace = np.median([run.seconds / run.config.epochs for run in trained])
     return (
-        f"{title(trained[0].dataset)}{images}, {config.epochs} epochs, {batch}, last epoch, "
+        f"{title(trained[0].dataset)}{images}, {figures.lengths(trained)}, {batch}, last epoch, "
         f"seeds {seeds[0]} to {seeds[-1]}; {devices}; {pace:.1f} s an epoch."
     )
 

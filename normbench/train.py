@@ -8,23 +8,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import COLOUR, WIDTHS, Net, StandardizedConv2d
+from model import COLOUR, WIDTHS, Net
 from normbench.augment import augmentation, warp
 from normbench.config import Config
 from normbench.data import Dataset
-from normbench.device import commit, device_name, epochs_bar, is_out_of_memory, versions
-from normbench.muon import FilterMuon
+from normbench.device import commit, device_name, epochs_bar, is_out_of_memory, seeded, versions
+from normbench.optimizers import MOMENTUM, Optimizers
 from normbench.penalty import Penalty
-
-MOMENTUM = 0.9
-MUON = dict(momentum=0.6, weight_decay=0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +100,7 @@ def build(config: Config, data: Dataset) -> nn.Module:
         "size": (height, width),
         "classes": len(data.classes),
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs too, for good
+    with seeded(config.seed):
         return Net(config.nm, config.gp, config.ghost, **arguments)
 
 
@@ -293,8 +288,7 @@ def network_fingerprint(net: nn.Module, image_shape: tuple[int, int, int]) -> st
     rates = [layer.p for layer in net.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
     shapes = [(name, tuple(values.shape)) for name, values in net.state_dict().items()]
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        with seeded(0):
             outputs = _outputs_with_made_up_weights(net, image_shape)
         outputs = (1e4 * outputs / outputs.abs().max()).nan_to_num().round().long().tolist()
     except Exception:  # a network of the user's own can raise anything, and may still be one to train
@@ -319,48 +313,6 @@ def _made_up(shape: tuple[int, ...], start: int = 0) -> Tensor:
     """Numbers in [-1, 1] that look random, and are the same everywhere: cubes modulo a prime."""
     places = torch.arange(start, start + math.prod(shape), device="cpu") % 1013
     return (places**3 % 1013 / 506 - 1).double().view(shape)
-
-
-class Optimizers:
-    """What moves a network's parameters: SGD with Nesterov momentum, and Muon for filters where the config says so.
-
-    Their rates follow the OneCycle schedule (Smith & Topin 2018), stepped every batch, which ends when `config.epochs`
-    times as many `images` have been trained on.
-    """
-
-    def __init__(self, config: Config, net: nn.Module, images: int):
-        filters = _filters_for_muon(config.optimizer, net)
-        others = [p for p in net.parameters() if not any(p is weights for weights in filters)]
-        sgd = dict(lr=config.lr, momentum=MOMENTUM, nesterov=True, weight_decay=config.weight_decay, fused=True)
-        self.optimizers = [torch.optim.SGD(others, **sgd)]
-        if filters:
-            self.optimizers.append(FilterMuon(filters, config.lr, **MUON))
-        steps = config.epochs * math.ceil(images / config.batch_size)
-        one_cycle = partial(torch.optim.lr_scheduler.OneCycleLR, total_steps=steps, cycle_momentum=False)
-        self.schedules = [one_cycle(optimizer, config.lr) for optimizer in self.optimizers]
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.schedules[0].get_last_lr()[0]
-
-    def step(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
-        for schedule in self.schedules:
-            schedule.step()
-
-    def state_dict(self) -> dict:
-        return {"states": [part.state_dict() for part in (*self.optimizers, *self.schedules)]}
-
-    def load_state_dict(self, state: dict) -> None:
-        for part, of_it in zip((*self.optimizers, *self.schedules), state["states"], strict=True):
-            part.load_state_dict(of_it)
-
-
-def _filters_for_muon(optimizer: str, net: nn.Module) -> list[nn.Parameter]:
-    kind = {"sgd": (), "muon": nn.Conv2d, "auto": StandardizedConv2d}[optimizer]
-    return [layer.weight for layer in net.modules() if isinstance(layer, kind) and layer.groups == 1]
 
 
 def train_epoch(

@@ -6,8 +6,8 @@ from torch import nn
 
 from model import COLOUR, Net, StandardizedConv2d
 from normbench.config import Config
-from normbench.muon import FilterMuon
-from normbench.train import Optimizers, placed
+from normbench.optimizers import FilterMuon, Optimizers
+from normbench.train import placed
 
 
 def orthogonality(step):
