@@ -18,7 +18,9 @@ test: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
+# The notebook shows pictures that the report draws, and the report says what the notebook's trainings gave.
 publish: $(VENV)/study
+	$(BIN)/python -m normbench report
 	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m normbench.notebook $(NOTEBOOK)
 	$(BIN)/python -m normbench report
 

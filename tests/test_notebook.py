@@ -1,5 +1,6 @@
 """The notebook as its readers run it: headless, on Colab, and as it lies in the repository."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -218,6 +219,15 @@ def test_the_published_notebook_shows_its_results():
     assert NOTEBOOK.stat().st_size < 2 * 2**20
     assert len(notebook.cells) <= 66 and max(len(cell.source.splitlines()) for cell in code) <= 25
     assert max(len(line) for cell in code for line in cell.source.splitlines()) <= 100, "cut at the edge"
+
+
+def test_the_published_notebook_shows_the_project_s_pictures():
+    """Not those of networks that were there before."""
+    (cell,) = (cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if "cifar10_{name}" in cell.source)
+    names = "samples", "misclassified_bn", "misclassified_gn", "misclassified_ln"
+    assert all(f'"{name}"' in cell.source for name in names)
+    for name, output in zip(names, cell.outputs, strict=True):
+        assert base64.b64decode(output.data["image/png"]) == (report.IMAGES / f"cifar10_{name}.png").read_bytes()
 
 
 def test_the_published_notebook_says_what_the_published_runs_say():
