@@ -1,4 +1,4 @@
-# make           run the notebook: runs/S5_Normalization.ipynb, its figures and results beside it
+# make           run the notebook: runs/S5_Normalization.html to open in a browser, figures and results beside it
 # make test      lint and tests
 # make publish   run the notebook in place on full MNIST, and make README, docs and figures anew
 # make clean     remove runs/ and the virtual environment
@@ -29,6 +29,7 @@ clean:
 
 # A file in the environment says which of the two lists is installed, in the versions of constraints.txt.
 $(VENV)/study: requirements.txt constraints.txt
+	@echo "Installing PyTorch and what else the study needs into $(VENV): some 6 GB, which takes minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@

@@ -2,8 +2,9 @@
 
     python -m normbench.notebook S5_Normalization.ipynb
 
-executes the notebook in its own folder, shows what it prints as it prints it, and ends with the output of the cell
-tagged `results`. What it makes, itself with its outputs among it, is put into OUTPUT_DIR once all of it is there.
+executes the notebook in its own folder and shows how far it is: progress bars, warnings, and what cells tagged
+`terminal` print. It ends with the output of the cell tagged `results`. What it makes, the notebook with its outputs and
+a page for browsers among it, is put into OUTPUT_DIR once all of it is there.
 """
 
 import json
@@ -55,7 +56,7 @@ def output_folder(name: str) -> Path:
 
 
 class _EchoingPreprocessor(ExecutePreprocessor):
-    """nbconvert's executor, which also writes the cells' streams and progress lines to the terminal."""
+    """nbconvert's executor, which also shows on the terminal how far it is."""
 
     kernel_log: IO | None = None  # what the kernel itself says, such as when it is stopped
     _in_line = False
@@ -65,7 +66,7 @@ class _EchoingPreprocessor(ExecutePreprocessor):
 
     def process_message(self, msg, cell, cell_index):
         kind, content = msg["msg_type"], msg["content"]
-        if kind == "stream":
+        if kind == "stream" and (content["name"] == "stderr" or "terminal" in cell.metadata.get("tags", [])):
             self._echo(content["text"])
         elif kind in ("display_data", "update_display_data") and content["data"].keys() == {"text/plain"}:
             self._echo("\r" + content["data"]["text/plain"])
@@ -159,9 +160,14 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
+    from normbench.html import write_page  # here, for the notebook on Colab lacks what it needs, and needs no page
+
     os.environ["OUTPUT_DIR"] = str(folder)
+    page = source.with_suffix(".html").name
+    print(f"Running {source.name}.", file=sys.stderr)
     try:
         notebook = execute(source, folder / source.name)
+        write_page(notebook, folder / page)
     except (CellExecutionError, RuntimeError) as error:
         what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else error
         print(f"\n{what}\nThe notebook up to there: {folder / source.name}", file=sys.stderr)
@@ -170,7 +176,9 @@ def main(arguments: list[str]) -> int:
         print(f"\nStopped. Finished epochs are kept in {folder}; the same call goes on from there.", file=sys.stderr)
         return 130
     _finish(folder, output)
-    print(f"\n{_results(notebook)}\n\nThe executed notebook: {output / source.name}")
+    print(f"\n{_results(notebook)}\n")
+    print(f"Figures: {output / 'images'}/; the executed notebook: {output / source.name}")
+    print(f"To read it, open {output / page} in a browser.")
     return 0
 
 

@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from matplotlib.figure import Figure
 
 from model import NORMALIZATIONS, Net
-from normbench import by_hand, experiments, figures, gaps, pictures, runs, stats
+from normbench import by_hand, colab, experiments, figures, gaps, pictures, runs, stats
 from normbench.claims import WINNERS, claims
 from normbench.data import Dataset, load, title
 from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
@@ -62,15 +62,18 @@ def reading(name: str, results: Path = RESULTS) -> str:
 
 
 def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
-    """Renew README, docs and their figures from results/; yields each file as it is written.
+    """Renew README, docs and their figures from results/, and the project's address in the notebook.
 
-    Nothing is written unless every page can be made. Pictures of images that cannot be had stay as they are.
+    Yields each file as it is written. Nothing is written unless every page can be made. Pictures of images that cannot
+    be had stay as they are.
     """
     texts = {PROJECT / name: page(name) for name in PAGES}
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         yield path
+    if colab.renew(PROJECT / colab.NOTEBOOK, colab.address()):
+        yield PROJECT / colab.NOTEBOOK
     for name, figure in _figures(data_dir):
         path = IMAGES / f"{name}.png"
         figures.save(figure, path)
@@ -240,6 +243,8 @@ def _environment(numbers: Numbers) -> Environment:
     }
     environment.globals |= {
         "numbers": numbers,
+        "address": colab.address,
+        "badge": colab.badge,
         "conditions": conditions,
         "in_unit": in_unit,
         "count": count,

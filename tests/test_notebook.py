@@ -13,6 +13,7 @@ from conftest import interrupted
 from nbclient import NotebookClient
 
 from normbench import report, runs
+from normbench.colab import address, badge, give_address, renew
 from normbench.experiments import EXPERIMENTS
 from normbench.notebook import _results, main, output_folder, setting
 
@@ -61,12 +62,15 @@ def test_headless(tmp_path):
     assert code == 0, progress
     for label in ("BN + L1", "GN", "LN"):
         assert f"| {label} |" in shown.replace("\N{NO-BREAK SPACE}", " ") and f"\r{label} " in progress
-    assert shown.rstrip().endswith(f"The executed notebook: runs/{NOTEBOOK.name}")
+    assert shown.rstrip().endswith("open runs/S5_Normalization.html in a browser.")
+    assert "seed: 7" in progress and "scikit-learn's digits: 1,500 training" in progress
+    assert "Conv2d" not in progress and "variance" not in progress, "what belongs into the notebook alone"
     trained = runs.read(clone / "runs" / "results" / "notebook.jsonl")
     assert [run.config.label for run in trained] == ["BN + L1", "GN", "LN"]
     assert {(run.config.seed, run.config.epochs, run.dataset) for run in trained} == {(7, 1, "digits")}
     assert {path.stem for path in (clone / "runs" / "images").glob("*.png")} == FIGURES | SHOWN
-    assert {path.name for path in (clone / "runs").iterdir()} == {"images", "results", NOTEBOOK.name}
+    made = {"images", "results", NOTEBOOK.name, "S5_Normalization.html"}
+    assert {path.name for path in (clone / "runs").iterdir()} == made
     status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     assert status.stdout == ""
 
@@ -157,50 +161,94 @@ def test_called_without_a_notebook(arguments, capsys):
     assert main(arguments) == 2 and capsys.readouterr().err.startswith("usage: ")
 
 
-def colab_notebook(tmp_path, drive, consent=True):
-    """The notebook alone in a folder, with a google.colab whose Drive is `drive`."""
-    refusal = "" if consent else "    raise ValueError('mount failed')\n"
-    package = tmp_path / "site" / "google" / "colab"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "drive.py").write_text(f"def mount(path):\n    assert path == {str(drive)!r}\n{refusal}")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in notebook.cells:
-        cell.source = cell.source.replace("/content/drive", str(drive))
-    folder = tmp_path / "content"
-    folder.mkdir()
-    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
-
-
-def test_on_colab_with_the_project_in_drive(environment, tmp_path):
-    drive = tmp_path / "drive"
-    client = colab_notebook(tmp_path, drive)
-    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:4])
+@pytest.fixture
+def colab(environment, tmp_path):
+    """Makes a client of the notebook alone in a folder, with a google.colab that mounts tmp_path/drive."""
+    environment.delenv("OUTPUT_DIR")
     environment.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+    def client(consent=True, repository="", form=()):
+        refusal = "" if consent else "    raise ValueError('mount failed')\n"
+        package = tmp_path / "site" / "google" / "colab"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").touch()
+        (package / "drive.py").write_text(
+            f"def mount(path):\n    assert path == {str(tmp_path / 'drive')!r}\n{refusal}"
+        )
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        give_address(notebook, str(repository))
+        for cell in notebook.cells:
+            for old, new in (("/content", str(tmp_path)), *form):
+                cell.source = cell.source.replace(old, new)
+        (tmp_path / "runtime").mkdir(exist_ok=True)
+        return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path / "runtime")}})
+
+    return client
+
+
+def repository_of_the_project(folder):
+    copy_project(folder)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(folder)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run(git + command, check=True)
+    return folder
+
+
+def test_the_notebook_imports_nothing_that_colab_lacks():
+    notebook, _ = published()
+    (imports,) = (cell.source for cell in notebook.cells if "from normbench" in cell.source)
+    lacking = ("latex2mathml", "tyro", "ray")
+    code = f"import sys; sys.modules |= dict.fromkeys({lacking})\n{imports}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def said(client):
+    return "".join(out.get("text", "") for cell in client.nb.cells for out in cell.get("outputs", ()))
+
+
+def test_on_colab_with_the_project_in_drive(colab, tmp_path):
+    in_drive = tmp_path / "drive" / "MyDrive" / "S5_Normalization"
+    copy_project(in_drive, PARTS[:4])
+    colab(repository="/nothing/is/cloned").execute()
+    assert (in_drive / "runs" / "images" / "overview.png").exists(), "results outlive the runtime"
+    assert not (tmp_path / "S5_Normalization").exists()
+
+
+def test_on_colab_with_nothing_in_drive(colab, tmp_path):
+    """The project is cloned, once; results are kept in Drive all the same."""
+    address = repository_of_the_project(tmp_path / "elsewhere")
+    colab(repository=address).execute()
+    assert (tmp_path / "drive" / "MyDrive" / "S5_Normalization" / "runs" / "results" / "notebook.jsonl").exists()
+    shutil.rmtree(address)
+    short = colab(repository=address)
+    short.nb.cells = short.nb.cells[:5]  # up to the imports
+    short.execute()
+    assert said(short) == ""
+
+
+@pytest.mark.parametrize("form", ((), [("USE_DRIVE = True", "USE_DRIVE = False")]))
+def test_on_colab_without_drive(colab, tmp_path, form):
+    """A refusal is a line, and without asking there is none."""
+    client = colab(consent=False, repository=repository_of_the_project(tmp_path / "elsewhere"), form=form)
+    client.nb.cells = client.nb.cells[:8]  # up to the folder of results
     client.execute()
-    assert (tmp_path / "out" / "images" / "overview.png").exists()
+    assert ("Drive is not mounted (mount failed): results stay in" in said(client)) == (not form)
+    assert (tmp_path / "runtime" / "runs" / "images").is_dir()
 
 
-@pytest.mark.parametrize("copied", (0, 1, 3))
-def test_on_colab_with_the_project_or_a_part_of_it_missing(environment, tmp_path, copied):
-    drive = tmp_path / "drive"
-    client = colab_notebook(tmp_path, drive)
-    copy_project(drive / "MyDrive" / "S5_Normalization", PARTS[:copied])
-    environment.setenv("PYTHONPATH", str(tmp_path / "site"))
-    with pytest.raises(Exception, match=r"copy model\.py, normbench, results, images to MyDrive/S5_Norm"):
+@pytest.mark.parametrize("copied, missing", ((0, "model.py, normbench, results, images"), (3, "images")))
+@pytest.mark.parametrize("repository", ("", "/no/such/repository"))
+def test_on_colab_with_the_project_or_a_part_of_it_missing(colab, tmp_path, copied, missing, repository):
+    copy_project(tmp_path / "drive" / "MyDrive" / "S5_Normalization", PARTS[:copied])
+    client = colab(repository=repository)
+    with pytest.raises(Exception, match=f"copy {missing} of the project to MyDrive/S5_Norm.*\n.*or clone"):
         client.execute()
-
-
-def test_on_colab_without_consent(environment, tmp_path):
-    client = colab_notebook(tmp_path, tmp_path / "drive", consent=False)
-    environment.setenv("PYTHONPATH", str(tmp_path / "site"))
-    with pytest.raises(Exception, match=r"Drive is not mounted \(mount failed\): run this cell again"):
-        client.execute()
+    assert ("'/no/such/repository' does not exist" in said(client)) == bool(repository)
 
 
 def test_elsewhere_without_the_project(environment, tmp_path):
     client = NotebookClient(nbformat.read(NOTEBOOK, as_version=4), resources={"metadata": {"path": str(tmp_path)}})
-    with pytest.raises(Exception, match=r"no model\.py here"):
+    with pytest.raises(Exception, match=r"no model\.py, normbench, results, images here: start Jupyter"):
         client.execute()
 
 
@@ -264,3 +312,27 @@ def test_output_folder_is_tried_before_anything_is_computed(tmp_path):
     assert (output_folder(str(tmp_path / "new")) / "images").is_dir()
     with pytest.raises(OSError, match=r"cannot write to OUTPUT_DIR '/proc/1/x'.*name another folder"):
         output_folder("/proc/1/x")
+
+
+def test_the_published_notebook_has_the_project_s_address(tmp_path):
+    copied = shutil.copy(NOTEBOOK, tmp_path)
+    assert not renew(Path(copied), address()), "normbench report puts the address of pyproject.toml into the notebook"
+
+
+def test_an_address_and_its_badge(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nurls.Repository = "https://github.com/someone/norms.git"\n')
+    assert address(tmp_path) == "https://github.com/someone/norms"
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert address(tmp_path) == ""
+    assert "colab.research.google.com/github/someone/norms/blob/main/" in badge("https://github.com/someone/norms")
+    assert badge("") == badge("https://example.org/someone/norms") == ""
+
+
+def test_an_address_is_given_to_a_notebook_and_taken_back(tmp_path):
+    path = Path(shutil.copy(NOTEBOOK, tmp_path))
+    before = nbformat.read(path, as_version=4)
+    for repository in ("https://github.com/someone/norms", "https://github.com/other/norms"):
+        assert renew(path, repository) and not renew(path, repository)
+        cells = nbformat.read(path, as_version=4).cells
+        assert cells[0].source.startswith(badge(repository)) and f'REPOSITORY = "{repository}"' in cells[3].source
+    assert renew(path, address()) and nbformat.read(path, as_version=4) == before
