@@ -4,6 +4,7 @@
 >>> log_probabilities = net(torch.zeros(2, 1, 28, 28))  # two images in, (2, 10) out
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ WIDTHS = (8, 8, 16, 16, 16)
 
 # What to give Net for small colour photographs, such as those of CIFAR-10.
 COLOUR = dict(
-    **{"in_channels": 3, "size": (32, 32), "widths": (16, 24, 32, 32, 40, 40), "pools": (2, 4), "stem": (3, 1)},
-    **{"standardized": True, "activation": nn.GELU},
+    **{"in_channels": 3, "size": (32, 32), "widths": (12, 24, 32, 32, 40, 40), "pools": (2, 4), "stem": (3, 1)},
+    **{"standardized": True, "activation": nn.SiLU, "mirrored": True},
 )
 
 
@@ -190,6 +191,8 @@ class Net(nn.Module):
         stem: kernel size and padding of the first convolution; the others are 3x3 with padding 1.
         standardized: whether convolutions use standardized weights, as `StandardizedConv2d` does.
         activation: makes what follows each normalization.
+        mirrored: whether evaluation shows the network each image twice, as it is and in a mirror, and averages the
+            probabilities, as Krizhevsky et al. (2012) do: right where a mirror image is of the same class.
 
     Raises ValueError as `normalization` does, and for a `size` that is too small for the poolings.
     """
@@ -208,8 +211,10 @@ class Net(nn.Module):
         stem: tuple[int, int] = (5, 0),
         standardized: bool = False,
         activation: Callable[[], nn.Module] = _relu,
+        mirrored: bool = False,
     ):
         super().__init__()
+        self.mirrored = mirrored
         convolution = StandardizedConv2d if standardized else nn.Conv2d
         layers, channels, (height, width) = [], in_channels, size
         for i, filters in enumerate(widths, start=1):
@@ -235,4 +240,9 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (N, in_channels, H, W) float, standardized → log-probabilities (N, classes)."""
+        if self.training or not self.mirrored:
+            return self._once(x)
+        return torch.stack([self._once(x), self._once(x.flip(3))]).logsumexp(dim=0) - math.log(2)
+
+    def _once(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.average(self.features(x))).log_softmax(dim=1)

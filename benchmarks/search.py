@@ -2,7 +2,7 @@
 
     python -m benchmarks.search "LAYERS" [--dataset cifar10] [--nm BN GN] [--seeds 0] [--epochs 4] [--lr 0.1]
                                 [--weight-decay 5e-4] [--batch-size 128] [--gp 2] [--standardized]
-                                [--gelu] [--optimizer muon]
+                                [--silu] [--optimizer muon]
 
 trains on all but the last 10,000 training images, scores on those, and appends to results/search.jsonl, from which
 docs/recipe.md is made. The test set plays no part. A network is written as its convolutions, in order, as in
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--nm", nargs="+", default=["BN", "GN"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--standardized", action="store_true", help="filters with mean 0, as model.COLOUR has them")
-    parser.add_argument("--gelu", action="store_true", help="GELU instead of ReLU, as model.COLOUR has it")
+    parser.add_argument("--silu", action="store_true", help="SiLU instead of ReLU, as model.COLOUR has it")
     parser.add_argument("--epochs", type=int, help="by default as many as the others of its table have")
     for key in RECIPE:
         default = getattr(Config(), key)
@@ -148,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = {key: getattr(arguments, key) for key in RECIPE}
     recipe["epochs"] = arguments.epochs or EPOCHS[arguments.dataset]
-    variant = arguments.dataset, arguments.standardized, nn.GELU if arguments.gelu else nn.ReLU
+    variant = arguments.dataset, arguments.standardized, nn.SiLU if arguments.silu else nn.ReLU
     for seed in arguments.seeds:
         for nm in arguments.nm:
             row = tried(arguments.layers, Config(nm, seed=seed, **recipe), *variant)

@@ -7,7 +7,7 @@ from model import COLOUR, Net
 from normbench.train import Config, build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
-IN_USE_FOR_COLOUR = "16 24 P 32 32 P 40 40 H"
+IN_USE_FOR_COLOUR = "12 24 P 32 32 P 40 40 H"
 
 
 def test_study_a_has_the_published_number_of_parameters():
@@ -39,7 +39,7 @@ def test_the_search_s_notation_of_the_network_in_use(nm):
 
 def test_the_search_s_notation_of_the_network_for_colour():
     net = Net("GN", **COLOUR)
-    written = search.network(IN_USE_FOR_COLOUR, "GN", (3, 32, 32), standardized=True, activation=nn.GELU)
+    written = search.network(IN_USE_FOR_COLOUR, "GN", (3, 32, 32), standardized=True, activation=nn.SiLU)
     for p, q in zip(net.parameters(), written.parameters(), strict=True):
         q.data.copy_(p)
     x = torch.randn(4, 3, 32, 32)

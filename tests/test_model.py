@@ -262,3 +262,16 @@ def test_layer_norm_at_each_pixel():
     centred = x - x.mean(dim=1, keepdim=True)
     expected = centred / (x.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(layer(x), expected * layer.weight.view(-1, 1, 1) + layer.bias.view(-1, 1, 1))
+
+
+def test_in_evaluation_the_network_for_colour_averages_an_image_and_its_mirror_image():
+    net, once = Net("GN", **COLOUR), Net("GN", **COLOUR | {"mirrored": False})
+    once.load_state_dict(net.state_dict())
+    x = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(net(x), once(x))  # training shows each image once
+    probabilities = (once(x).exp() + once(x.flip(-1)).exp()) / 2
+    assert not torch.allclose(once(x), once(x.flip(-1)), atol=1e-3)
+    net.eval()
+    torch.testing.assert_close(net(x).exp(), probabilities)
+    torch.testing.assert_close(net(x), net(x.flip(-1)))
+    assert not Net("GN").mirrored, "a digit's mirror image is no digit"
