@@ -161,6 +161,23 @@ def test_what_a_derived_layer_has_inside_survives():
     assert type(swap(net, "BN")[1]) is BatchNormAct
 
 
+@pytest.mark.parametrize("name", ("efficientnet_lite0", "mobilenetv3_small_050"))
+def test_networks_of_timm(name):
+    """Their batch norms have an activation, and dropout of maps, inside."""
+    timm = pytest.importorskip("timm", reason="pip install timm")
+    net, x = randomized(timm.create_model(name, num_classes=3)), torch.randn(2, 3, 64, 64)
+    inside = [[type(part) for part in layer.children()] for layer in normalizations(net).values()]
+    assert len(inside) > 30 and [nn.Identity, nn.ReLU6 if "lite" in name else nn.Hardswish] in inside
+    torch.testing.assert_close(swap(net, "BN").eval()(x), net.eval()(x), rtol=0, atol=0)
+    for nm, kind in (("GN", nn.GroupNorm), ("none", Bias)):
+        new = swap(net, nm).train()
+        replaced = [layer for layer in new.modules() if isinstance(layer, nn.Sequential) and isinstance(layer[0], kind)]
+        assert [[type(part) for part in layer[1:]] for layer in replaced] == inside
+        outputs = new(x)
+        outputs.sum().backward()
+        assert outputs.shape == (2, 3) and all(p.grad is not None for p in new.parameters())
+
+
 def test_no_second_bias_after_a_convolution_with_one():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))
     new = swap(net, "none")
