@@ -196,7 +196,7 @@ def compare(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished trainings are in {folder}; go on with: {_same_command()}") from None
     page = folder / "report.html"
-    page.write_text(compared.page(_same_command()))
+    page.write_text(compared.page(_same_command()), encoding="utf-8")
     print(f"\n{compared.answer}\n\nTables and figures: {page}")
 
 

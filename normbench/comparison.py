@@ -56,37 +56,40 @@ class Result:
     @property
     def answer(self) -> str:
         """What to take, how sure that is, and what would make it surer."""
-        sentences = [self._verdict()]
+        sentences = self._verdict()
         if self.leads:
-            shares = sorted(winners({arm.label: arm.last() for arm in self.ranked}).items(), key=lambda item: -item[1])
-            named = ", ".join(f"{label} in {100 * share:.0f} %" for label, share in shares if share >= 0.005)
+            shares = winners({_said(arm): arm.last() for arm in self.ranked})
+            likeliest = sorted(shares.items(), key=lambda item: -item[1])
+            named = ", ".join(f"{name} in {100 * share:.0f} %" for name, share in likeliest if share >= 0.005)
             sentences.append(f"If each were trained once, the best would be {named} of all cases.")
-        sentences += [f"{label} has no result: {reason}." for label, reason in self.failures.items()]
-        return " ".join(sentences)
+        sentences += [f"{_said(label)} has no result: {reason}." for label, reason in self.failures.items()]
+        return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
-    def _verdict(self) -> str:
+    def _verdict(self) -> list[str]:
         if not self.ranked:
-            return "No arm could be trained."
+            return ["No arm could be trained."]
         best, *others = self.ranked
         mean = f"{best.accuracy.mean:.2f} % of the test images right"
         if not others:
-            return f"{best.label} alone has a result: {mean} on average."
+            return [f"{_said(best)} alone has a result: {mean} on average."]
         if not self.leads:
             apart = best.accuracy.mean - others[0].accuracy.mean
-            return (
-                f"One seed cannot tell: {best.label} has {mean}, {others[0].label} {apart:.2f} points less, and other "
-                "seeds may turn that round. Train five seeds an arm; the first is kept."
-            )
+            return [
+                f"One seed cannot tell: {_said(best)} has {mean}, {_said(others[0])} {apart:.2f} points less, and "
+                "other seeds may turn that round.",
+                "Train five seeds an arm; the first is kept.",
+            ]
         leads, unstable = {other: self.leads[best, other] for other in others}, self._unstable()
-        tied = [other for other in others if leads[other].low <= 0 and other not in unstable]
-        ahead = [f"of {arm.label} by {_points(lead)}" for arm, lead in leads.items() if arm not in [*tied, *unstable]]
-        sentences = self._tie([best, *tied], mean) if tied else [f"Take {best.label}: {mean} on average."]
-        sentences += [f"{best.label} is clearly ahead {_listed(ahead)}."] if ahead else []
+        steady = {other: lead for other, lead in leads.items() if other not in unstable}
+        tied = [other for other, lead in steady.items() if lead.low <= 0]
+        ahead = [f"of {_said(other)} by {_points(lead)}" for other, lead in steady.items() if lead.low > 0]
+        sentences = self._tie([best, *tied], mean) if tied else [f"Take {_said(best)}: {mean} on average."]
+        sentences += [f"{_said(best)} is clearly ahead {_listed(ahead)}."] if ahead else []
         for arm in unstable:
-            apart = f"; its mean is {_points(leads[arm])} behind" if arm in leads else ""
+            behind = f"; its mean is {_points(leads[arm])} behind" if arm in leads else ""
             reach = f"{arm.last().min():.2f} to {arm.last().max():.2f} %"
-            sentences.append(f"{arm.label} is unstable: its seeds reach from {reach}{apart}.")
-        return " ".join(sentences)
+            sentences.append(f"{_said(arm)} is unstable: its seeds reach from {reach}{behind}.")
+        return sentences
 
     def _tie(self, group: Sequence[Arm], mean: str) -> list[str]:
         """That the first of the group, whose mean is given, is not surely the best of it, and what would tell."""
@@ -95,9 +98,9 @@ class Result:
         lead, needed = self.leads[best, nearest], self._seeds_to_tell(best, nearest)
         what_tells = f"about {needed:,} seeds an arm" if needed else "more test images"
         return [
-            f"{_listed([arm.label for arm in group])} cannot be told apart with {len(best.runs)} seeds; "
+            f"{_listed([_said(arm) for arm in group])} cannot be told apart with {len(best.runs)} seeds; "
             f"differences of up to {hidden:.2f} points between them may be hidden.",
-            f"{best.label} has the highest mean, {mean}, ahead of {nearest.label} by {_points(lead)}.",
+            f"{_said(best)} has the highest mean, {mean}, ahead of {_said(nearest)} by {_points(lead)}.",
             f"Were that the true lead, it would take {what_tells} to see it.",
         ]
 
@@ -208,6 +211,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return self._body()
+
+
+def _said(arm: Arm | str) -> str:
+    """The arm's name in a sentence, where "ahead of none" would say something else; a label may be given."""
+    label = arm if isinstance(arm, str) else arm.label
+    return "no normalization" if label == "none" else label
 
 
 def _points(lead: Difference) -> str:

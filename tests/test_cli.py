@@ -226,7 +226,7 @@ def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
     assert status == 0
     assert "features.2: BatchNorm2d(8" in shown and "(4 of 4)" in shown
     *_, answer, _, where = shown.splitlines()
-    assert re.match("BN|none", answer) and where == (
+    assert re.match("Take|BN and|No normalization and", answer) and where == (
         "Tables and figures: runs/compare/study_network-digits/report.html"
     )
     page = (tmp_path / "runs" / "compare" / "study_network-digits" / "report.html").read_text()
