@@ -223,12 +223,15 @@ def test_the_time_of_a_training_grows_with_images_and_epochs(digits, monkeypatch
     assert seconds == pytest.approx(20 * 1.797 + 3, rel=0.02)
 
 
-def test_few_of_the_images_of_a_sorted_data_set(few_digits, tmp_path):
+def test_few_of_the_images_of_a_sorted_data_set(few_digits, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(module, "check_network", lambda net, data, size: given.append(data))
     order = few_digits.y_train.argsort()
     data = module.replace(few_digits, x_train=few_digits.x_train[order], y_train=few_digits.y_train[order])
     found = compare(network, data, ("BN", "GN"), folder=tmp_path, images=120, **FEW)
     assert found.images == (120, 50) and "Trained on 120 images, tested on 50 others" in found.page()
-    assert len(module._shuffled(data).first(120).y_train.unique()) == 10
+    assert {len(data.y_train) for data in given} == {120}
+    assert all(len(data.y_train.unique()) == 10 for data in given), "the first 120 are of four classes"
 
 
 # The answer
