@@ -96,9 +96,10 @@ def compare(
     work.tell(_preview(network.name, original, data, swapped))
     if progress:
         work.estimate([config for configs, _ in plan for config in configs], 1 if engine else workers)
-    results = []
-    for size, (configs, failures) in zip(sizes, plan):
-        results.append(work.result(configs, failures, f", batches of {size}" if len(sizes) > 1 else ""))
+    results = [
+        work.result(configs, failures, f", batches of {size}" if len(sizes) > 1 else "")
+        for size, (configs, failures) in zip(sizes, plan)
+    ]
     counts = len(data.y_train), len(data.y_test)
     return Comparison(network.name, data.name, counts, swapped, results)
 
@@ -222,11 +223,18 @@ class _Work:
         )
 
     def _left(self, config: Config) -> tuple[int, int]:
-        """How many trainings of an arm are missing: those of the rates first tried, and seeds with whatever rate."""
-        known = runs.read(self._stored["path"]) if self._stored["path"].exists() else []
-        kin = {run.config for run in known if replace(run.config, lr=config.lr, seed=0) == config}
-        tries, seeds = (len(runs.stored(kin, data, **self._stored)) for data in (self.held_out, self.data))
-        return max(0, len(self.grid) - tries) if self._chooses else 0, max(0, self.seeds - seeds)
+        """How many trainings of an arm are missing: those of the rates first tried, and those of the seeds.
+
+        Which rate will be chosen is not known yet: seeds with any are taken for those that are wanted.
+        """
+        path = self._stored["path"]
+        rated = {replace(config, lr=rate) for rate in self.grid}
+        others = {replace(run.config, seed=0) for run in runs.read(path)} if self._chooses and path.exists() else set()
+        kin = rated | {other for other in others if replace(other, lr=config.lr) == config}
+        seeded = [replace(arm, seed=seed) for arm in kin for seed in range(1, self.seeds + 1)]
+        seeds = {run.config.seed for run in runs.stored(seeded, self.data, **self._stored)}
+        tried = runs.stored(rated, self.held_out, **self._stored)
+        return len(rated) - len(tried) if self._chooses else 0, self.seeds - len(seeds)
 
 
 def best_rate(config: Config, tried: Arms) -> float | None:

@@ -192,6 +192,14 @@ def test_nothing_is_measured_where_nothing_is_left(few_digits, tmp_path, capsys,
     )
 
 
+@pytest.mark.parametrize("first, then, left", (((0.1,), (0.2,), 4), ((0.05, 0.1, 0.2), (0.06, 0.1, 0.3), 4)))
+def test_other_rates_are_left_to_try(first, then, left, few_digits, tmp_path, capsys):
+    options = dict(arms=("BN", "GN"), folder=tmp_path) | FEW
+    compare(network, few_digits, **options | {"rates": first})
+    compare(network, few_digits, **options | {"rates": then, "progress": True})
+    assert f"Trainings that are left: {left}" in capsys.readouterr().out
+
+
 def test_workers_share_the_time_and_threads_and_take_time_to_start(few_digits, capsys, monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr(module, "_seconds", lambda *_: 10.0 * torch.get_num_threads())
