@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from torchsummary import summary
 
-from normbench import compare as comparison
+from normbench import compare as comparing
 from normbench import experiments, networks, report, runs
 from normbench.config import Config
 from normbench.data import Dataset, load
@@ -124,13 +124,14 @@ def compare(
     network: tyro.conf.Positional[str] = networks.OURS,
     /,
     dataset: str = "digits",
-    arms: tuple[str, ...] = comparison.ARMS,
+    arms: tuple[str, ...] = comparing.ARMS,
     seeds: int = 5,
     epochs: int = 10,
     batch_size: tuple[int, ...] = (128,),
-    rates: tuple[float, ...] = comparison.RATES,
+    rates: tuple[float, ...] = comparing.RATES,
     augment: str = "auto",
     weight_decay: float = 5e-4,
+    images: int = 0,
     size: int | None = None,
     workers: int | None = None,
     engine: Literal["local", "ray"] = "local",
@@ -158,6 +159,7 @@ def compare(
         rates: learning rates to try, and more where the best lies at the edge; one is used as it is.
         augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
         weight_decay: the pull of all parameters towards 0.
+        images: how many of the training images are used, drawn by lot, for an answer sooner; 0 for all.
         size: pixels to which the images of a folder are brought, 32 by default.
         workers: trainings side by side; by default as many as were measured to be fastest, or as a cluster can hold.
         engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
@@ -175,11 +177,8 @@ def compare(
     if verbose:
         for path, layer in normalizations(swapped.original(Config(), data)).items():
             print(f"{path}: {layer}")
-    if workers is None and engine == "local":
-        workers = usual_workers(data)
-    how, _ = _engine(engine, workers, address, gpus, data)
     try:
-        compared = comparison.compare(
+        compared = comparing.compare(
             network,
             data,
             arms,
@@ -190,13 +189,14 @@ def compare(
             rates=rates,
             augment=augment,
             weight_decay=weight_decay,
-            workers=workers or 1,
-            engine=how,
+            images=images,
+            workers=usual_workers(data) if workers is None else workers,
+            engine=on_ray(workers, address, gpus) if engine == "ray" else None,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished trainings are in {folder}; go on with: {_same_command()}") from None
     page = folder / "report.html"
-    page.write_text(compared.page(_same_command()))
+    page.write_text(compared.page(_same_command()), encoding="utf-8")
     print(f"\n{compared.answer}\n\nTables and figures: {page}")
 
 

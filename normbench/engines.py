@@ -62,7 +62,7 @@ def _in_turn(train: Trainer, configs: Iterable[Config], data: Dataset, progress:
 def _side_by_side(
     workers: int, train: Trainer, configs: Iterable[Config], data: Dataset, progress: bool
 ) -> Iterator[Run]:
-    threads = max(1, torch.get_num_threads() // workers)
+    threads = _threads_each(workers)
     # A forked process could not use the threads, or the GPU, that this one has started.
     context, others = get_context("spawn"), set(active_children())
     # As bytes, for torch would hand tensors over through sockets that complain when a process is stopped.
@@ -81,6 +81,21 @@ def _side_by_side(
             for process in set(active_children()) - others:
                 process.kill()
             raise
+
+
+def _threads_each(workers: int) -> int:
+    return max(1, torch.get_num_threads() // workers)
+
+
+@contextmanager
+def threads_of_a_worker(workers: int) -> Iterator[None]:
+    """Meanwhile this process has as many threads as each of the workers would."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(_threads_each(workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pickled(train: Trainer) -> bytes:

@@ -6,7 +6,14 @@ import numpy as np
 
 from normbench.config import Config
 from normbench.runs import Arm, Arms
-from normbench.stats import Difference, Interval, accuracy_difference, seed_effect, seeds_needed
+from normbench.stats import (
+    Difference,
+    Interval,
+    accuracy_difference,
+    seed_effect,
+    seeds_for_accuracy_difference,
+    seeds_needed,
+)
 
 ALPHA = 0.05
 MARGIN = 0.05  # points of accuracy: arms that are surely closer count as the same
@@ -36,6 +43,15 @@ def gap(arms: Arms, a: Config, b: Config, family: int = 1) -> Difference:
 def gaps(arms: Arms, pairs: Sequence[tuple[Config, Config]]) -> dict[tuple[Config, Config], Difference]:
     """The `gap` of each pair of arms, in one family."""
     return {(a, b): gap(arms, a, b, family=len(pairs)) for a, b in pairs}
+
+
+def seeds_to_find(arms: Arms, a: Config, b: Config, family: int = 1) -> int | None:
+    """About how many seeds an arm would have the interval of the `gap` leave out 0 in four of five studies.
+
+    It takes the estimates for the truth. None where even 10,000 are too few: so small a gap needs more test images.
+    """
+    paired, confidence = share_seeds(arms), 1 - ALPHA / family
+    return seeds_for_accuracy_difference(arms[a].correct, arms[b].correct, paired, confidence)
 
 
 def same(interval: Interval, margin: float = MARGIN) -> bool:

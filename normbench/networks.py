@@ -1,13 +1,14 @@
 """Someone's own network: found by its name, built for images and classes, its normalizations swapped."""
 
 import importlib
-import importlib.util
 import inspect
 import sys
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor, nn
 from torchvision import models
@@ -40,12 +41,20 @@ class ThreeTimes(nn.Module):
 class Swapped:
     """Makes a network whose normalizations are those of a config.
 
+    Pickled, it takes the text of its file along, for other machines do not have the file.
+
     Args:
         network: a function that makes the network, or its name: "file.py:function", "package.module:function" or
             "torchvision:resnet18". Called with num_classes, in_channels and size, (H, W), as far as it takes them.
     """
 
     network: str | Callable[..., nn.Module]
+    _packed: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict:
+        path = _file_of(self.network)
+        packed = self._packed or (zlib.compress(_read(path)) if path else b"")
+        return {"network": self.network, "_packed": packed}  # packed, its "__main__" is not taken for the trainer's
 
     def __call__(self, config: Config, data: Dataset) -> nn.Module:
         """The network for images of `data`, on the CPU; seeded weights, the same for every normalization.
@@ -64,17 +73,17 @@ class Swapped:
         channels, height, width = data.image_shape
         offered = {"num_classes": len(data.classes), "in_channels": channels, "size": (height, width)}
         with seeded(config.seed):
-            return _called(self.network, offered)
+            return _called(self.network, self._packed, offered)
 
     @property
     def name(self) -> str:
         """What to call the network: its function's name, with that of the file before it."""
-        source, _, function = _name(self.network).rpartition(":")
-        return f"{Path(source).stem}.{function}" if source.endswith(".py") else function
+        path, function = _file_of(self.network), _name(self.network).rpartition(":")[2]
+        return f"{path.stem}.{function}" if path else function
 
 
-def _called(network: str | Callable[..., nn.Module], offered: dict) -> nn.Module:
-    build = _function(network) if isinstance(network, str) else network
+def _called(network: str | Callable[..., nn.Module], packed: bytes, offered: dict) -> nn.Module:
+    build = _function(network, packed) if isinstance(network, str) else network
     parameters = inspect.signature(build).parameters
     arguments = {name: value for name, value in offered.items() if name in parameters}
     try:
@@ -97,8 +106,14 @@ def _name(network: str | Callable[..., nn.Module]) -> str:
     return network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
 
 
-def _function(name: str) -> Callable[..., nn.Module]:
-    """Raises ValueError where there is no function of this name."""
+def _file_of(network: str | Callable[..., nn.Module]) -> Path | None:
+    """The file of a network that is named file.py:function."""
+    source = _name(network).rpartition(":")[0]
+    return Path(source) if source.endswith(".py") else None
+
+
+def _function(name: str, packed: bytes) -> Callable[..., nn.Module]:
+    """The function of this name; its file's text may be given, packed. Raises ValueError where there is none."""
     source, colon, function = name.rpartition(":")
     if not colon or not function:
         raise ValueError(
@@ -108,7 +123,8 @@ def _function(name: str) -> Callable[..., nn.Module]:
         if function not in models.list_models(module=models):
             raise ValueError(f"torchvision has no classification network {function!r}; it has resnet18, densenet121, …")
         return _of_torchvision(function)
-    module = _file(Path(source)) if source.endswith(".py") else _module(source)
+    path = _file_of(name)
+    module = _executed(path, zlib.decompress(packed) if packed else _read(path)) if path else _module(source)
     if not callable(getattr(module, function, None)):
         raise ValueError(f"{source} has no function {function!r}")
     return getattr(module, function)
@@ -124,15 +140,23 @@ def _of_torchvision(name: str) -> Callable[..., nn.Module]:
     return build
 
 
-def _file(path: Path):
-    """The module in a file, which may import its neighbours."""
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    return path.read_bytes()
+
+
+@cache  # each training asks for it
+def _executed(path: Path, text: bytes) -> ModuleType:
+    """The module in a file of this text, which may import its neighbours; the file itself is not needed."""
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    return _imported(str(path), partial(spec.loader.exec_module, module)) or module
+    module = ModuleType(f"file {path}")  # a name that no other module has
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for the names of types
+    hint = "" if path.is_file() else "; the file is sent here without its neighbours: put all that it needs into it"
+    _imported(str(path), lambda: exec(compile(text, path, "exec"), module.__dict__), hint)
+    return module
 
 
 def _module(name: str):
@@ -141,8 +165,8 @@ def _module(name: str):
     return _imported(name, partial(importlib.import_module, name))
 
 
-def _imported(name: str, load: Callable):
+def _imported(name: str, load: Callable, hint: str = ""):
     try:
         return load()
     except Exception as error:
-        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{hint}") from error

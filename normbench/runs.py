@@ -66,6 +66,11 @@ def run_all(
     return [stored[config] for config in configs]
 
 
+def stored(configs: Iterable[Config], data: Dataset, path: str | os.PathLike, trainer: Trainer = train) -> list[Run]:
+    """The runs of the configs that `run_all` would take from the file."""
+    return list(_Wanted(configs, data, path, trainer).stored().values())
+
+
 def _train_missing(wanted: "_Wanted", engine: Engine, trainer: Trainer, progress: bool) -> Iterator[Run]:
     """Each run as it is finished and stored, until none is missing."""
     with closing(_Claims(wanted.path)) as claims:

@@ -82,6 +82,32 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, conf
     Raises ValueError for fewer than two seeds or images, different images, paired arms of different numbers of seeds
     and a confidence outside (0, 1).
     """
+    estimate, variances = _accuracy_variances(a, b, paired)
+    return _student(estimate, variances, confidence)
+
+
+def seeds_for_accuracy_difference(
+    a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95, power: float = 0.8
+) -> int | None:
+    """About how many seeds an arm would have the interval of `accuracy_difference` leave out 0 with this power.
+
+    It takes the estimated difference and variances for the true ones. More seeds tell nothing about other test images,
+    so that they may not be enough: None, where 10,000 seeds are too few. Raises ValueError as `accuracy_difference`.
+    """
+    estimate, (*of_seeds, of_images) = _accuracy_variances(a, b, paired)
+    tail, candidates = _tail(confidence), range(2, 10_001)
+
+    def found(n: int) -> float:
+        variances = [(variance * (freedom + 1) / n, n - 1) for variance, freedom in of_seeds]
+        error, freedom = _error([*variances, of_images])
+        return float(stats.nct.sf(stats.t.isf(tail, freedom), freedom, abs(estimate) / error)) if error else 1.0
+
+    index = bisect_left(candidates, power, key=found)
+    return candidates[index] if index < len(candidates) and estimate else None
+
+
+def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, list[tuple[float, int]]]:
+    """What `accuracy_difference` estimates, and the parts of its variance: that of the images is the last."""
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, *b.shape) < 2:
         raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {a.shape} and {b.shape}")
@@ -93,7 +119,7 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, conf
     of_images, degrees = _of_mean(by_image)
     interaction = sum(_interaction(sample) / sample.size for sample in samples)
     variances = [*(_of_mean(sample.mean(axis=1)) for sample in samples), (max(0.0, of_images - interaction), degrees)]
-    return _student(float(by_image.mean()), variances, confidence)
+    return float(by_image.mean()), variances
 
 
 def _interaction(scores: np.ndarray) -> float:
@@ -113,12 +139,18 @@ def _student(estimate: float, variances: Sequence[tuple[float, int]], confidence
 
     The sum's degrees of freedom are Satterthwaite's (1946).
     """
-    tail, total = _tail(confidence), sum(variance for variance, _ in variances)
-    if total == 0:
+    tail, (error, freedom) = _tail(confidence), _error(variances)
+    if error == 0:
         return Difference(estimate, estimate, estimate, float(estimate == 0))
-    error, freedom = math.sqrt(total), total**2 / sum(variance**2 / degrees for variance, degrees in variances)
     half = float(stats.t.isf(tail, freedom)) * error
     return Difference(estimate, estimate - half, estimate + half, 2 * float(stats.t.sf(abs(estimate) / error, freedom)))
+
+
+def _error(variances: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The root of a sum of estimated variances, each with its degrees of freedom, and the sum's own (Satterthwaite)."""
+    total = sum(variance for variance, _ in variances)
+    parts = sum(variance**2 / freedom for variance, freedom in variances)
+    return math.sqrt(total), total**2 / parts if total else math.inf
 
 
 def seed_effect(values: Sequence[Sequence[float]]) -> float:

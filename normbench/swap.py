@@ -5,6 +5,7 @@
 
 import copy
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -130,8 +131,19 @@ def _channels(layer: nn.Module) -> int:
 
 
 def _has_channels_last(layer: nn.Module) -> bool:
-    """A plain layer norm over one axis takes the last; torchvision's LayerNorm2d, derived from it, takes the second."""
-    return type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
+    """Whether a layer takes (N, …, C). Only a layer norm over one axis does, but not all that are derived from it.
+
+    torchvision's LayerNorm2d takes the second axis, timm's LayerNorm the last. Maps of another width tell.
+    """
+    if not isinstance(layer, nn.LayerNorm) or len(layer.normalized_shape) > 1:
+        return False
+    like = {} if layer.weight is None else {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # it may have dropout inside
+            layer(torch.zeros(1, _channels(layer), 1, _channels(layer) + 1, **like))
+    except RuntimeError:
+        return True
+    return False
 
 
 def _replaced(path: str, layer: nn.Module, nm: str, gp: int | None, biased: bool) -> nn.Module:

@@ -226,13 +226,19 @@ def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
     assert status == 0
     assert "features.2: BatchNorm2d(8" in shown and "(4 of 4)" in shown
     *_, answer, _, where = shown.splitlines()
-    assert re.match("BN|none", answer) and where == (
+    assert re.match("Take|BN and|No normalization and", answer) and where == (
         "Tables and figures: runs/compare/study_network-digits/report.html"
     )
     page = (tmp_path / "runs" / "compare" / "study_network-digits" / "report.html").read_text()
     assert f"normbench compare {' '.join(QUICK)}" in page and answer.split(".")[0] in page
     again = call("compare", *QUICK)[1]
     assert answer in again and "are to be done" not in again
+
+
+def test_compare_with_fewer_images(call, tmp_path):
+    shown = call("compare", *QUICK, "--images", "300")[1]
+    assert ": 10 classes, 300 training and 297 test images" in shown
+    assert "Trained on 300 images" in next(tmp_path.rglob("report.html")).read_text()
 
 
 def test_a_stopped_comparison_tells_the_command_that_goes_on(call, monkeypatch):
@@ -254,6 +260,8 @@ def test_a_stopped_comparison_tells_the_command_that_goes_on(call, monkeypatch):
         (["--dataset", "photos/"], "there is no folder photos/"),
         (["--size", "64"], "a size is for folders of images; the images of digits have theirs"),
         (["--gpus", "1"], "--address and --gpus are for a Ray cluster: give --engine ray too"),
+        (["--workers", "0"], "workers must be at least 1, got 0"),
+        (["--images", "2000"], "images 2000 is above the 1500 training images of digits"),
     ),
 )
 def test_bad_input_to_compare_gets_one_clear_line(call, arguments, message):

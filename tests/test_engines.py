@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from normbench.config import Config
 from normbench.device import commit
 from normbench.engines import local, on_ray
 from normbench.experiments import Experiment
+from normbench.networks import Swapped
 from normbench.runs import read, run_all
-from normbench.train import train
+from normbench.train import train, train_or_diverge
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="pip install -r requirements-ray.txt")
 SEEDS = range(4)
@@ -171,6 +173,25 @@ def test_ray_gives_the_same_lines_though_a_worker_is_killed(data, tmp_path, line
     assert len({pid for _, seed, pid in tries if seed == "1"}) == 2
     shown, said = capfd.readouterr()
     assert said == "" and shown.count("BN + L1, seed ") == 4 and shown.count("the task will be retried") == 1
+
+
+A_NETWORK = """
+from torch import nn
+
+def build(num_classes):
+    return nn.Sequential(nn.Conv2d(1, 4, 28), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+@needs_ray
+def test_ray_trains_a_network_whose_file_only_this_machine_has(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "net.py"
+    file.write_text(A_NETWORK)
+    trainer = pickle.loads(pickle.dumps(partial(train_or_diverge, build_network=Swapped("net.py:build"))))
+    file.unlink()  # Ray's workers share this machine's disk
+    (run,) = on_ray(1)(trainer, [Config("GN", gp=0, epochs=1)], data, False)
+    assert run.parameters == 4 * 28 * 28 + 4 + 8 + 50
 
 
 @needs_ray

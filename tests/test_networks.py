@@ -1,5 +1,11 @@
+import os
+import pickle
+import subprocess
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
 from normbench.config import Config
@@ -87,3 +93,77 @@ def test_weights_depend_on_the_seed_alone(few_digits):
 def test_what_is_no_network(name, message, few_digits, file):
     with pytest.raises(ValueError, match=message):
         Swapped(name.format(file=file))(Config("GN"), few_digits)
+
+
+# Files that other machines do not have
+
+ALONE = """
+from __future__ import annotations
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass
+class Sizes:  # dataclasses look for the module when types are texts
+    channels: int = 6
+
+def build(num_classes):
+    return nn.Sequential(nn.Conv2d(1, Sizes().channels, 28), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, 10))
+
+if __name__ == "__main__":
+    raise SystemExit("this is no script")
+"""
+ELSEWHERE = """
+import pickle, sys
+from normbench.config import Config
+from normbench.data import load
+
+network = pickle.load(open("pickled", "rb"))
+again = pickle.loads(pickle.dumps(network))
+assert again == network
+try:
+    print([type(layer).__name__ for layer in again(Config("GN", gp=0), load("digits"))])
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+
+def elsewhere(network, tmp_path):
+    """What a process in another folder makes of the pickled network, after its files are gone."""
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "pickled").write_bytes(pickle.dumps(network))
+    for path in tmp_path.glob("*.py"):
+        path.unlink()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], cwd=there, env=environment, capture_output=True, text=True
+    )
+    return ended.stdout.strip(), ended.stderr.strip()
+
+
+def test_a_file_is_sent_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alone.py").write_text(ALONE)
+    network = Swapped("alone.py:build")
+    assert b"__main__" not in pickle.dumps(network), "engines would take it for the script's own function"
+    assert network.name == "alone.build"
+    assert elsewhere(network, tmp_path) == ("['Conv2d', 'GroupNorm', 'Flatten', 'Linear']", "")
+
+
+def test_neighbours_of_a_file_are_not_sent_along(file, tmp_path):
+    shown, said = elsewhere(Swapped(f"{file}:build"), tmp_path)
+    assert shown == "" and said == (
+        f"{file} cannot be imported: ModuleNotFoundError: No module named 'neighbour'; the file is sent here without "
+        "its neighbours: put all that it needs into it"
+    )
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(few_digits, file):
+    with file.open("a") as added:
+        added.write("\nwith open(__file__ + '.log', 'a') as log: log.write('!')\n")
+    network, log = Swapped(f"{file}:build"), file.with_name("mine.py.log")
+    for _ in range(3):
+        network(Config("GN", gp=0), few_digits)
+    assert log.read_text() == "!"
+    file.write_text(file.read_text().replace("import CHANNELS", "import CHANNELS as half\nCHANNELS = 2 * half"))
+    assert Swapped(f"{file}:build")(Config("GN", gp=0), few_digits)[1].num_channels == 12 and log.read_text() == "!!"

@@ -341,3 +341,41 @@ def test_chance_of_range_is_how_often_new_runs_range_so_far():
         simulated = np.mean(ranges / deviations >= distance)
         assert stats.chance_of_range(sample, 3, distance) == pytest.approx(simulated, abs=0.004)
     assert (stats.chance_of_range(A, 3, 0), stats.chance_of_range([98.1] * 3, 3, 0.1)) == (1, 0)
+
+
+def right_on(images, accuracies):
+    """(seeds, images) of networks that are right on their first images: all arms agree on which are hard."""
+    return np.arange(images) < images * np.array(accuracies)[:, None] / 100
+
+
+def test_seeds_for_a_difference_are_those_of_the_t_test_where_images_do_not_vary():
+    """Between arms that differ in next to no image, the images' part is next to nothing."""
+    a, b = right_on(10**6, [90, 90.01, 90.02]), right_on(10**6, [89.99, 90.0, 90.01])
+    assert stats.seeds_for_accuracy_difference(a, b) == stats.seeds_needed(0.01, 0.01) == 17
+    assert stats.seeds_for_accuracy_difference(a, b, confidence=0.99) == stats.seeds_needed(0.01, 0.01, alpha=0.01)
+    assert stats.seeds_for_accuracy_difference(a, b, paired=True) == 2, "the differences do not vary at all"
+
+
+def test_more_seeds_do_not_make_up_for_few_images():
+    a, b = (np.array(accuracies) for accuracies in ([90, 91, 90.5], [89.5, 90.5, 90]))
+
+    def needed(images):
+        """Each arm has hard images of its own."""
+        return stats.seeds_for_accuracy_difference(right_on(images, a), right_on(images, b)[:, ::-1])
+
+    assert needed(200) is None and 17 < needed(10**5) < needed(8 * 10**4)
+    a = right_on(200, a)
+    assert stats.seeds_for_accuracy_difference(a, a) is None, "there is nothing to find"
+
+
+def test_as_many_seeds_as_are_said_find_the_difference():
+    """Of studies with that many seeds an arm, about four in five tell the arms apart."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(1.3, 1, 400)
+
+    def arm(lead, seeds):
+        return hard + lead + rng.normal(0, 0.3, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 400)) > 0
+
+    needed = stats.seeds_for_accuracy_difference(arm(0.2, 400), arm(0, 400))
+    found = np.mean([stats.accuracy_difference(arm(0.2, needed), arm(0, needed)).low > 0 for _ in range(300)])
+    assert 5 < needed < 100 and found == pytest.approx(0.8, abs=0.07)

@@ -146,6 +146,17 @@ def test_layer_norm_over_the_last_axis():
     torch.testing.assert_close(swap(net, "LN_C")(x), net(x))
 
 
+@pytest.mark.parametrize("last", (True, False))
+def test_a_derived_layer_norm_may_take_the_last_axis_or_the_second(last):
+    class Derived(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x) if last else super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    net, x = randomized(nn.Sequential(Derived(8))), torch.randn((4, 5, 8) if last else (4, 8, 5))
+    torch.testing.assert_close(swap(net, "LN_C")(x), net(x))
+    assert swap(net, "BN").train()(x).shape == x.shape
+
+
 def test_what_a_derived_layer_has_inside_survives():
     class BatchNormAct(nn.BatchNorm2d):
         def __init__(self, channels):
@@ -159,6 +170,32 @@ def test_what_a_derived_layer_has_inside_survives():
     assert [type(layer) for layer in swap(net, "GN")[1]] == [nn.GroupNorm, nn.Dropout, nn.Tanh]
     assert [type(layer) for layer in swap(net, "none")[1]] == [Bias, nn.Dropout, nn.Tanh]
     assert type(swap(net, "BN")[1]) is BatchNormAct
+
+
+@pytest.mark.parametrize("name", ("efficientnet_lite0", "mobilenetv3_small_050"))
+def test_networks_of_timm(name):
+    """Their batch norms have an activation, and dropout of maps, inside."""
+    timm = pytest.importorskip("timm", reason="pip install timm")
+    net, x = randomized(timm.create_model(name, num_classes=3)), torch.randn(2, 3, 64, 64)
+    inside = [[type(part) for part in layer.children()] for layer in normalizations(net).values()]
+    assert len(inside) > 30 and [nn.Identity, nn.ReLU6 if "lite" in name else nn.Hardswish] in inside
+    torch.testing.assert_close(swap(net, "BN").eval()(x), net.eval()(x), rtol=0, atol=0)
+    for nm, kind in (("GN", nn.GroupNorm), ("none", Bias)):
+        new = swap(net, nm).train()
+        replaced = [layer for layer in new.modules() if isinstance(layer, nn.Sequential) and isinstance(layer[0], kind)]
+        assert [[type(part) for part in layer[1:]] for layer in replaced] == inside
+        outputs = new(x)
+        outputs.sum().backward()
+        assert outputs.shape == (2, 3) and all(p.grad is not None for p in new.parameters())
+
+
+def test_a_transformer_of_timm():
+    timm = pytest.importorskip("timm", reason="pip install timm")
+    net = randomized(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, num_classes=3)).eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(swap(net, "LN_C")(x), net(x))
+    for nm in ("GN", "BN", "none"):
+        assert swap(net, nm).train()(x).isfinite().all()
 
 
 def test_no_second_bias_after_a_convolution_with_one():
