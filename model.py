@@ -17,7 +17,7 @@ WIDTHS = (8, 8, 16, 16, 16)
 
 # What to give Net for small colour photographs, such as those of CIFAR-10.
 COLOUR = dict(
-    **{"in_channels": 3, "size": (32, 32), "widths": (12, 24, 32, 32, 40, 40), "pools": (2, 4), "stem": (3, 1)},
+    **{"in_channels": 3, "size": (32, 32), "widths": (16, 24, 32, 32, 40, 40), "pools": (2, 4), "stem": (3, 1)},
     **{"standardized": True, "activation": nn.SiLU, "mirrored": True},
 )
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from normbench import figures, runs
 from normbench.batch_statistics import train_and_split
-from normbench.config import USUAL_L1, Config
+from normbench.config import USUAL_L1, USUAL_LR, Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer
 from normbench.penalty import PENALIZED
@@ -165,8 +165,8 @@ EXPERIMENTS = {
     "cifar10": Experiment(
         "Does the order of the normalizations on CIFAR-10 differ from that on MNIST?",
         "cifar10",
-        lambda _: map(Config, ("BN", "GN", "LN")),
-        range(10, 16),
+        lambda _: [Config(nm, lr=USUAL_LR[3]) for nm in ("BN", "GN", "LN")],
+        range(20, 26),
         {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
     ),
     "length": Experiment(

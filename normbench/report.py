@@ -6,6 +6,7 @@ true, so that a result which breaks it stops the page from being made:
     {% call holds(gap("cifar10", "BN", "LN").low > 0) %}BN is ahead of LN.{% endcall %}
 """
 
+import html
 import json
 import math
 import os
@@ -32,7 +33,10 @@ from normbench.train import Run
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
 TEMPLATES = Path(__file__).parent / "templates"
-PAGES = ("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md")
+PAGES = (
+    *("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md"),
+    "docs/explorer.html",
+)
 
 
 class BrokenConclusion(ValueError):
@@ -54,6 +58,12 @@ def page(name: str, results: Path = RESULTS) -> str:
             "these conclusions no longer hold; think again and write them anew:\n" + "\n".join(numbers.broken)
         )
     return text
+
+
+def explorer() -> str:
+    """docs/explorer.html as a frame for a notebook: HTML that holds the whole page."""
+    style = "width: 100%; height: 60rem; border: 0"
+    return f'<iframe title="Explorer" style="{style}" srcdoc="{html.escape(page("docs/explorer.html"))}"></iframe>'
 
 
 def reading(name: str, results: Path = RESULTS) -> str:
@@ -195,6 +205,33 @@ class Numbers:
         arms = self.by_label(name)
         return sorted(((experiments.shortfall(arms[label], lr), label) for label in arms), reverse=True)
 
+    def explorer_data(self) -> dict:
+        """What docs/explorer.html shows: the batch worked by hand, and accuracy by the images that share a mean."""
+        return {
+            "shape": by_hand.EXAMPLE.shape,
+            "example": by_hand.EXAMPLE.flatten().tolist(),
+            "channels": by_hand.CHANNELS,
+            "measured": self._by_images_a_statistic(),
+        }
+
+    def _by_images_a_statistic(self) -> dict:
+        """Mean test accuracy by the images that share a statistic of batch norm, as lines with their words."""
+        arms = self.experiment("ghosts")
+        (whole,) = {config.batch_size for config in arms}
+        images = sorted(config.ghost or whole for config in arms if config.nm == "BN")
+        lines = {nm: [] for nm in dict.fromkeys(config.nm for config in arms)}
+        for config, arm in arms.items():
+            places = [config.ghost or whole] if config.nm == "BN" else images  # others see one image at a time
+            lines[config.nm] += [(place, arm.accuracy.mean) for place in places]
+        return {
+            "batch": whole,
+            "conditions": figures.conditions(arms.values()),
+            "lines": [
+                {"name": nm, "colour": NORMALIZATIONS[nm].colour, "points": sorted(points)}
+                for nm, points in lines.items()
+            ],
+        }
+
     def study_c(self) -> list[Arm]:
         return [self.experiment("penalties")[config] for config in experiments.STUDY_C]
 
@@ -238,7 +275,7 @@ def _environment(numbers: Numbers) -> Environment:
         name: getattr(numbers, name)
         for name in (
             *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries"),
-            *("gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
+            *("explorer_data", "gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
         )
     }
     environment.globals |= {

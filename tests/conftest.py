@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,39 @@ def few_digits(digits) -> Dataset:
 @pytest.fixture(scope="session")
 def mnist() -> Dataset:
     return load("mnist")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, where there is one and playwright too."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens an address in a window: the page keeps what it asks for, and what it complains about."""
+    pages = []
+
+    def opened(address, width=1200, scheme="light"):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        pages.append(page)
+        page.requests, page.complaints = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
 
 
 def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):

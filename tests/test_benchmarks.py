@@ -7,7 +7,7 @@ from model import COLOUR, Net
 from normbench.train import Config, build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
-IN_USE_FOR_COLOUR = "12 24 P 32 32 P 40 40 H"
+IN_USE_FOR_COLOUR = "16 24 P 32 32 P 40 40 H"
 
 
 def test_study_a_has_the_published_number_of_parameters():

@@ -26,7 +26,7 @@ def test_the_study_loads_nothing_and_shows_all(tmp_path):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     pictures = sum("image/png" in output.get("data", {}) for output in outputs)
     assert len(re.findall('<img [^>]*src="data:image/png;base64,', html)) == pictures > 20
-    assert "<script src" not in html and "$" not in re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
+    assert "<script src" not in html and "$" not in re.sub(r"<(script|style|iframe).*?</\1>", "", html, flags=re.DOTALL)
 
 
 def test_formulas_are_drawn_by_the_browser_itself(tmp_path):

@@ -230,7 +230,7 @@ def test_on_colab_with_nothing_in_drive(colab, tmp_path):
 def test_on_colab_without_drive(colab, tmp_path, form):
     """A refusal is a line, and without asking there is none."""
     client = colab(consent=False, repository=repository_of_the_project(tmp_path / "elsewhere"), form=form)
-    client.nb.cells = client.nb.cells[:8]  # up to the folder of results
+    client.nb.cells = client.nb.cells[:7]  # up to the folder of results
     client.execute()
     assert ("Drive is not mounted (mount failed): results stay in" in said(client)) == (not form)
     assert (tmp_path / "runtime" / "runs" / "images").is_dir()

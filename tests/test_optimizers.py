@@ -77,3 +77,16 @@ def test_a_state_goes_on():
     for net, optimizers in zip(nets, (first, second)):
         step(net, optimizers)
     assert all(torch.equal(a, b) for a, b in zip(*(net.parameters() for net in nets)))
+
+
+def test_rates_rise_and_fall_together():
+    net = Net(**COLOUR)
+    optimizers, rates = Optimizers(Config(epochs=1, lr=0.3), net, 1000), []
+    for weights in net.parameters():
+        weights.grad = torch.zeros_like(weights)
+    for _ in range(8):  # batches of 128
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers.optimizers])
+        optimizers.step()
+    sgd, muon = zip(*rates)
+    assert max(sgd) == pytest.approx(0.3, rel=0.05) and muon == sgd
+    assert sgd[0] < sgd[1] < max(sgd) > sgd[-1]

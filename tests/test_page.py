@@ -1,7 +1,7 @@
 """The page of a comparison as a browser shows it."""
 
-import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from conftest import made_up_arms
@@ -9,9 +9,6 @@ from conftest import made_up_arms
 from normbench.comparison import Comparison, Result
 from normbench.config import Config
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 ACCURACY = {"BN": 91.0, "GN": 90.0, "LN": 60.0}
 FAILURE = "no learning rate from 0.0001 to 3 could be trained (7 diverged), and that is a long line"
 
@@ -32,14 +29,6 @@ def comparison():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def address(comparison, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(comparison.page(f"normbench compare --output /{'a-folder/' * 20}"), encoding="utf-8")
@@ -47,19 +36,8 @@ def address(comparison, tmp_path_factory):
 
 
 @pytest.fixture
-def shown(browser, address):
-    """The page in a window of some width: what it asks for, and what it complains about, are kept."""
-
-    def open_page(width=1200, scheme="light"):
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.requests, page.complaints = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(address)
-        return page
-
-    return open_page
+def shown(open_page, address):
+    return partial(open_page, address)
 
 
 def test_it_shows_the_answer_and_its_pictures_and_asks_for_nothing(shown, comparison):

@@ -46,7 +46,8 @@ def scenarios(tmp_path_factory):
     )
     speed = (folder / "behind" / "speed.jsonl").read_text().replace('"ours": ', '"ours": 1')
     (folder / "behind" / "speed.jsonl").write_text(speed)  # ten times as slow, or more
-    search = re.sub(r'"accuracy": [\d.]+', '"accuracy": 80.0', (folder / "behind" / "search.jsonl").read_text())
+    search = (folder / "behind" / "search.jsonl").read_text()
+    search = re.sub(r'"(accuracy|mirrored)": [\d.]+', r'"\1": 80.0', search)
     (folder / "behind" / "search.jsonl").write_text(search)  # nothing that was tried made a difference
     return {path.name: path for path in folder.iterdir()}
 
