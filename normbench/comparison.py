@@ -2,6 +2,7 @@
 
 import base64
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 from matplotlib.figure import Figure
 
 from normbench import figures, runs
-from normbench.data import title
+from normbench.data import HELD_OUT, title
 from normbench.device import commit, versions
 from normbench.gaps import gaps, seeds_to_find
 from normbench.runs import Arm, Arms
@@ -144,6 +145,23 @@ class Comparison:
     images: tuple[int, int]
     swapped: Mapping[str, int]
     results: Sequence[Result]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike, network: str) -> "Comparison":
+        """What `compare` has left in a file runs.jsonl, where neither the network nor the training images are at hand.
+
+        Raises FileNotFoundError where there is no such file.
+        """
+        trained, results = runs.read(path), []
+        for size in dict.fromkeys(run.config.batch_size for run in trained):
+            of_size = [run for run in trained if run.config.batch_size == size]
+            tried = runs.arms(run for run in of_size if run.dataset.endswith(HELD_OUT))
+            arms = runs.arms(run for run in of_size if not run.dataset.endswith(HELD_OUT))
+            failed = {arm.label: run.failure for arm in arms.values() for run in arm.runs if run.failure}
+            whole = {config: arm for config, arm in arms.items() if arm.label not in failed}
+            results.append(Result(size, whole, failed, tried))
+        last = trained[-1]
+        return cls(network, last.dataset.removesuffix(HELD_OUT), (0, len(last.correct)), {}, results)
 
     @property
     def chosen(self) -> bool:

@@ -114,6 +114,16 @@ def test_each_batch_size_has_its_answer(few_digits, tmp_path):
     assert "Accuracy by batch size" in found.figures()
 
 
+def test_a_comparison_is_read_from_what_it_has_left(few_digits, tmp_path):
+    options = FEW | dict(batch_size=(32, 64), rates=(0.01, 0.1), seeds=3)
+    found = compare(network, few_digits, ("BN", "GN", "none"), folder=tmp_path, **options)
+    read = Comparison.read(tmp_path / "runs.jsonl", "my network")
+    assert read.answer.startswith("With batches of 32: ") and [result.batch_size for result in read.results] == [32, 64]
+    for again, result in zip(read.results, found.results, strict=True):
+        assert list(again.leads.values()) == list(result.leads.values()) and {*again.arms} == {*result.arms}
+        assert {*again.tried} == {*result.tried} and len(again.tried) > 2
+
+
 def test_an_arm_that_diverges_is_a_row(few_digits, tmp_path):
     found = compare(explodes, few_digits, ("BN", "none"), folder=tmp_path, **FEW)
     assert found.results[0].failures == {"BN": "2 of 2 trainings diverged", "none": "2 of 2 trainings diverged"}

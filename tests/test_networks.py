@@ -9,6 +9,7 @@ from conftest import ROOT
 from torch import nn
 
 from normbench.config import Config
+from normbench.data import Dataset
 from normbench.networks import OURS, Swapped
 from normbench.swap import normalizations
 
@@ -52,6 +53,14 @@ def test_a_function_of_a_module(few_digits):
     net = Swapped(OURS)(Config("IN"), few_digits)
     assert {type(layer) for layer in normalizations(net).values()} == {nn.InstanceNorm2d}
     assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_example():
+    some = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4).long()
+    data = Dataset("made-up", ("a", "b", "c"), *some, *some)
+    net = Swapped(f"{ROOT / 'examples' / 'resnet8.py'}:build")(Config("GN", gp=0), data)
+    assert [layer.num_groups for layer in normalizations(net).values()] == [8, 8, 8, 16, 16, 32, 32]
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
 
 
 def test_a_network_of_torchvision_takes_grey_images(few_digits):
