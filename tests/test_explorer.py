@@ -95,6 +95,13 @@ def test_it_shows_the_steps_that_one_takes_by_hand(explorer, nm):
         assert explorer.locator(f"#{side} .cell").evaluate_all(shares) == sharing.tolist()
 
 
+def test_halves_are_rounded_as_in_python(explorer):
+    for value in (3.28125, 3.28135, -0.03125, 0.09375, 1e-9, -2.5):
+        explorer.fill("#x [data-i='0']", f"{value}")
+        explorer.locator("#x [data-i='1']").focus()
+        assert explorer.input_value("#x [data-i='0']") == by_hand.show(value)
+
+
 def test_gamma_and_beta_belong_to_the_channel_of_the_chosen_cell(explorer):
     before, _ = results(explorer)
     explorer.locator("#x [data-i='6']").focus()  # image 1, green
@@ -118,6 +125,19 @@ def test_a_number_changes_its_set_and_nothing_else(explorer, nm):
     moved = (after - before).abs() > 1e-9
     assert not moved[number != number[21]].any() and moved[number == number[21]].float().mean() > 0.9
     assert sum(changed(explorer)) == moved.sum()
+
+
+def test_all_changes_of_an_image_are_one_change(explorer):
+    explorer.select_option("#C", "3")
+    explorer.select_option("#N", "3")
+    put(explorer, by_hand.DECIMALS[:, :3, :1])
+    for i, typed in ((0, "5"), (0, "5.5"), (1, "7"), (0, "0.5"), (1, "-1.2")):
+        explorer.fill(f"#x [data-i='{i}']", typed)
+    assert sum(changed(explorer)) == 0, "as it was"
+    explorer.fill("#x [data-i='0']", "5")
+    assert changed(explorer) == [2, 2, 2] and "4 of the 12 results of other images" in explorer.inner_text(
+        "#dependence"
+    )
 
 
 @pytest.mark.parametrize("typed", ("", "-", "two", "1e999"))
