@@ -382,7 +382,7 @@ def plot_ghosts(arms: Arms) -> Figure:
     figure, column = plt.subplots(2, figsize=(WIDTH, 7.2), sharex=True)
     whole = next(iter(arms)).batch_size
     note = f"Batches of {whole}, of which BN normalizes parts. Dots: seeds; lines: means"
-    _caption(figure, "What few images a statistic do", note, conditions(arms.values()))
+    _caption(figure, "Batch norm with few images a statistic", note, conditions(arms.values()))
     for axes, metric in zip(column, ("test_loss", "test_accuracy")):
         axes.set_title(METRICS[metric])
         ghosts = {config.ghost or whole: arm.last(metric) for config, arm in arms.items() if config.nm == "BN"}

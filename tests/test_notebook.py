@@ -296,6 +296,10 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     assert [text for text in expected if text not in shown] == []
     assert [text for text in shown if text not in expected] == []
     assert _results(notebook) == expected[0]
+    frames = [
+        output.data["text/html"] for cell in code for output in cell.outputs if "text/html" in output.get("data", {})
+    ]
+    assert frames == [report.explorer()]
 
 
 def test_settings(monkeypatch):
