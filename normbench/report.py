@@ -62,7 +62,7 @@ def page(name: str, results: Path = RESULTS) -> str:
 
 def explorer() -> str:
     """docs/explorer.html as a frame for a notebook: HTML that holds the whole page."""
-    style = "width: 100%; height: 60rem; border: 0"
+    style = "width: 100%; height: 75rem; border: 0"
     frame = f'<iframe title="Explorer" style="{style}" srcdoc="{html.escape(page("docs/explorer.html"))}"></iframe>'
     return f"<div>{frame}</div>"  # of a bare frame IPython would say that it has a class for addresses
 
