@@ -34,6 +34,14 @@ def copy_project(folder, parts=PARTS):
         copy(ROOT / part, folder / part)
 
 
+def repository_of_the_project(folder, parts=PARTS):
+    copy_project(folder, parts)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(folder)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run(git + command, check=True)
+    return folder
+
+
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
     """What a headless run sets; and kernels do not see this test's own folder."""
@@ -53,10 +61,7 @@ def run_headless(folder, **environment):
 def test_headless(tmp_path):
     """Terminal output, results, figures; and a clean checkout afterwards."""
     clone = tmp_path / "clone"
-    copy_project(clone, [*PARTS, ".gitignore"])
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(clone)]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(git + command, check=True)
+    repository_of_the_project(clone, [*PARTS, ".gitignore"])
 
     code, shown, progress = run_headless(clone, SEED="7")
     assert code == 0, progress
@@ -71,6 +76,7 @@ def test_headless(tmp_path):
     assert {path.stem for path in (clone / "runs" / "images").glob("*.png")} == FIGURES | SHOWN
     made = {"images", "results", NOTEBOOK.name, "S5_Normalization.html"}
     assert {path.name for path in (clone / "runs").iterdir()} == made
+    git = ["git", "-C", str(clone)]
     status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     assert status.stdout == ""
 
@@ -184,14 +190,6 @@ def colab(environment, tmp_path):
         return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path / "runtime")}})
 
     return client
-
-
-def repository_of_the_project(folder):
-    copy_project(folder)
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(folder)]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(git + command, check=True)
-    return folder
 
 
 def test_the_notebook_imports_nothing_that_colab_lacks():
