@@ -42,11 +42,13 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that splits a batch and normalizes each part with its own mean and variance (Hoffer et al. 2017).
 
     So the images that share statistics can be few while a step's are many, as where a batch is spread over GPUs. In
-    evaluation mode it is `nn.BatchNorm2d`. A step moves the running averages as far as one with plain batch norm.
+    evaluation mode it is `nn.BatchNorm2d`. A step moves the running averages as far as one with plain batch norm,
+    towards the mean of the parts' statistics.
 
     Args:
         channels: of the maps.
-        images: of each part; the last has what is left over. 0 for the whole batch.
+        images: of each part, which is every so-manieth image; the last part has those that are left over. 0 for the
+            whole batch.
     """
 
     def __init__(self, channels: int, images: int):
@@ -55,12 +57,22 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (N, channels, H, W) → the same shape."""
-        parts = x.split(self.images) if self.training and self.images else (x,)
-        if len(parts) == 1:
+        if not (self.training and 0 < self.images < len(x)):
             return super().forward(x)
-        momenta = (self.momentum * len(part) / len(x) for part in parts)
-        averages, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
-        return torch.cat([F.batch_norm(part, *averages, *affine, True, m, self.eps) for part, m in zip(parts, momenta)])
+        whole = len(x) - len(x) % self.images
+        parts = (x[:whole].unflatten(0, (self.images, -1)), x[whole:].unsqueeze(1))
+        momenta = (self.momentum * part.shape[:2].numel() / len(x) for part in parts)
+        return torch.cat([self._each_by_itself(part, momentum) for part, momentum in zip(parts, momenta) if len(part)])
+
+    def _each_by_itself(self, x: torch.Tensor, momentum: float) -> torch.Tensor:
+        """x (images, parts, channels, H, W) → (images · parts, channels, H, W); its parts' channels are one part's."""
+        parts, maps = x.shape[1], x.flatten(1, 2)
+        mean, variance = x.new_zeros(2, maps.shape[1])
+        affine = self.weight.repeat(parts), self.bias.repeat(parts)
+        normalized = F.batch_norm(maps, mean, variance, *affine, training=True, momentum=1.0, eps=self.eps)
+        self.running_mean.lerp_(mean.view(parts, -1).mean(dim=0), momentum)
+        self.running_var.lerp_(variance.view(parts, -1).mean(dim=0), momentum)
+        return normalized.view(-1, *x.shape[2:])
 
 
 class LayerNormOfPixels(nn.LayerNorm):

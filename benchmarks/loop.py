@@ -29,6 +29,7 @@ from model import normalization
 from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name
 from normbench.optimizers import Optimizers
+from normbench.step import Step
 from normbench.train import Config, build, placed, train_epoch
 
 SAVED = Path("results/speed.jsonl")
@@ -90,9 +91,9 @@ def conventional_epoch(config: Config, data: Dataset, net: nn.Module) -> Callabl
 
 def our_epoch(config: Config, data: Dataset) -> Callable[[], None]:
     net = placed(build(config, data), data.device)
-    optimizers = Optimizers(config, net, len(data.y_train))
+    step = Step(config, data, net, Optimizers(config, net, len(data.y_train)))
     generator = torch.Generator().manual_seed(0)
-    return lambda: train_epoch(config, data, net, optimizers, generator)
+    return lambda: train_epoch(config, data, step, generator)
 
 
 def floor_epoch(config: Config, data: Dataset) -> Callable[[], None]:
@@ -106,7 +107,7 @@ def floor_epoch(config: Config, data: Dataset) -> Callable[[], None]:
             loss = F.nll_loss(net(x), y)
             net.zero_grad()
             loss.backward()
-            optimizers.step()
+            optimizers.step(optimizers.next_rate())
 
     return epoch
 

@@ -20,6 +20,7 @@ from benchmarks.search import network
 from normbench.data import Dataset, load
 from normbench.device import device_name
 from normbench.optimizers import Optimizers
+from normbench.step import Step
 from normbench.train import Config, train_epoch
 
 SAVED = Path("results/step.jsonl")
@@ -46,15 +47,15 @@ def step_times(layers: str, nm: str, data: Dataset) -> Counter:
     config = Config(nm, epochs=6)
     data = replace(data, x_train=data.x_train[: STEPS * 128], y_train=data.y_train[: STEPS * 128])
     net = network(layers, nm).to(memory_format=torch.channels_last)
-    optimizers = Optimizers(config, net, len(data.y_train))
+    step = Step(config, data, net, Optimizers(config, net, len(data.y_train)))
     generator = torch.Generator().manual_seed(0)
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        train_epoch(config, data, net, optimizers, generator)
+        train_epoch(config, data, step, generator)
         seconds.append(time.perf_counter() - start)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        train_epoch(config, data, net, optimizers, generator)
+        train_epoch(config, data, step, generator)
     times = Counter()
     for event in profiled.key_averages():
         times[kind(event.key)] += event.self_cpu_time_total

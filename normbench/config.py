@@ -52,6 +52,8 @@ class Config:
     optimizer: str = "auto"
     """sgd; muon, which is Muon for the filters of convolutions and SGD for the rest; or auto: muon for standardized
     filters, which the network for colour images has, else sgd."""
+    filters: str = "auto"
+    """plain, or standardized: used with mean 0 and a fixed variance each; auto: standardized for colour images."""
     width: int = 1
     """Factor on the channels of every convolution, up to 100."""
     augment: str = "auto"
@@ -72,6 +74,7 @@ class Config:
         normalization(self.nm, channels=1, group=1, size=(1, 1))  # raises for an unknown name
         _check_choice("penalized", self.penalized, PENALIZED)
         _check_choice("optimizer", self.optimizer, ("auto", "sgd", "muon"))
+        _check_choice("filters", self.filters, ("auto", "plain", "standardized"))
         _check_choice("augment", self.augment, ("auto", *AUGMENTATIONS))
         if self.nm == "none" and self.penalized == "gamma":
             raise ValueError("a network without normalization has no gamma to penalize; choose all or conv")
@@ -85,6 +88,7 @@ class Config:
         """The arm's name in figures and tables: "BN + L1", "GN (8 groups) + L1 + L2", "LN + proximal L1 0.001"."""
         norm = f"GN ({self.gp} groups)" if self.nm == "GN" and self.gp not in (0, 2) else self.nm
         norm += f" ({self.ghost} images)" if self.ghost else ""
+        norm += f", {self.filters} filters" if self.filters != "auto" else ""
         penalties = []
         if self.l1:
             l1 = "proximal L1" if self.proximal else "L1"

@@ -70,10 +70,7 @@ RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
 TUNED = tuple(PLAIN[name] for name in ("none", "BN", "GN", "GN 8", "LN", "IN"))
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
-VARIED = {
-    nm: Config(nm, epochs=2, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
-    for nm in ("BN", "GN", "LN", "IN", "none")
-}
+VARIED = {nm: Config(nm, weight_decay=0.0) for nm in ("BN", "GN", "LN", "IN", "none")}
 PENALTIES = ({}, {"l1": USUAL_L1}, {"l2": 2.5e-4}, {"l1": USUAL_L1, "l2": 2.5e-4})
 GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES)
 STUDY_C = (  # BN + L1 + L2, GN + L1, LN + L2, IN + L1 + L2
@@ -103,25 +100,31 @@ BY_GHOST = (
     Config("LN", epochs=5),
 )
 
-SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
-BY_SIZE = tuple(Config(nm, epochs=2, images=10_000, batch_size=size) for size in SIZES for nm in ("BN", "GN", "LN"))
-# The recipe's rate at its batch of 128, scaled to another batch in each of the three usual ways.
-SCALINGS = {"constant": 0.0, "square root": 0.5, "linear": 1.0}
+# CIFAR-10, each normalization at the best of these rates.
+COLOUR_RATES = (0.025, 0.05, 0.1, 0.2)
+ON_CIFAR10 = {nm: Config(nm, lr=USUAL_LR[3]) for nm in ("none", "BN", "GN", "LN", "IN")}
+FILTERS = tuple(
+    Config(nm, lr=USUAL_LR[3], optimizer="muon", filters=filters)
+    for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
+)
+FEW_IMAGES = dict(images=10_000, epochs=6, lr=USUAL_LR[3])
+GHOSTS_ON_CIFAR10 = (
+    *(Config("BN", ghost=images, **FEW_IMAGES) for images in (2, 8, 32, 0)),
+    Config("GN", **FEW_IMAGES),
+)
 
 
-def scaled_rates(config: Config) -> list[Config]:
-    """`config` with each of the learning rates that are tried at its batch size: three, and one at a batch of 128."""
-    tried = (replace(config, lr=round(0.1 * (config.batch_size / 128) ** power, 6)) for power in SCALINGS.values())
-    return list(dict.fromkeys(tried))
-
-
-def with_best_rates(folder: Path) -> list[Config]:
-    """Each of `BY_SIZE` with the learning rate that scored best on the training images held out.
+def at_its_best_rate(configs: Iterable[Config], name: str, folder: Path) -> list[Config]:
+    """Each config with that of the rates tried in the experiment `name` which scored best on held-out images.
 
     Raises FileNotFoundError where the rates are not yet tried.
     """
-    tried = finished("batch_rates", folder)
-    return [max(scaled_rates(config), key=lambda rate: tried[rate].accuracy.mean) for config in BY_SIZE]
+    tried = [arm for arm in finished(name, folder).values() if not diverged([arm])]
+    rates = {
+        config: {arm.config.lr: arm for arm in tried if replace(arm.config, lr=config.lr) == config}
+        for config in configs
+    }
+    return [replace(config, lr=max(of_it, key=lambda lr: of_it[lr].accuracy.mean)) for config, of_it in rates.items()]
 
 
 def diverged(tried: Iterable[Arm]) -> int:
@@ -162,12 +165,35 @@ EXPERIMENTS = {
             "groups": lambda arms: figures.plot_groups(_chosen(arms, GROUPS)),
         },
     ),
+    "cifar10_rates": Experiment(
+        "Which learning rate suits each normalization on CIFAR-10?",
+        "cifar10",
+        lambda _: [replace(config, lr=lr) for config in ON_CIFAR10.values() for lr in COLOUR_RATES],
+        range(2),
+        {"cifar10_rates": figures.plot_rates},
+        validation=True,
+        trainer=train_or_diverge,
+    ),
     "cifar10": Experiment(
         "Does the order of the normalizations on CIFAR-10 differ from that on MNIST?",
         "cifar10",
-        lambda _: [Config(nm, lr=USUAL_LR[3]) for nm in ("BN", "GN", "LN")],
-        range(20, 26),
+        lambda folder: at_its_best_rate(ON_CIFAR10.values(), "cifar10_rates", folder),
+        range(20, 32),
         {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
+    ),
+    "filters": Experiment(
+        "What do standardized filters do for batch norm, and what for group norm?",
+        "cifar10",
+        lambda _: FILTERS,
+        range(40, 46),
+    ),
+    "cifar10_ghosts": Experiment(
+        "Does batch norm lose on CIFAR-10 where few images share its statistics?",
+        "cifar10",
+        lambda _: GHOSTS_ON_CIFAR10,
+        range(100, 112),
+        {"cifar10_ghosts": figures.plot_ghosts},
+        trainer=train_and_split,
     ),
     "length": Experiment(
         "How long must one train until the normalizations no longer differ?",
@@ -184,33 +210,23 @@ EXPERIMENTS = {
         {"ghosts": figures.plot_ghosts},
         trainer=train_and_split,
     ),
-    "batch_rates": Experiment(
-        "Which learning rate suits which batch size?",
-        "mnist",
-        lambda _: [rate for config in BY_SIZE for rate in scaled_rates(config)],
-        (0,),
-        validation=True,
-        trainer=train_or_diverge,
-    ),
-    "batch_size": Experiment(
-        "Does batch norm lose at small batches what group norm keeps, as Wu & He (2018) found on ImageNet?",
-        "mnist",
-        with_best_rates,
-        range(50, 54),
-        {"batch_size": figures.plot_batch_size},
-        trainer=train_and_split,
-    ),
     "penalties": Experiment(
         "What do L1 and L2 do, and does it depend on the normalization?",
         "mnist",
-        lambda _: dict.fromkeys(GRID + STRENGTHS),
-        (1, 2, 3),
+        lambda _: GRID,
+        range(70, 78),
         {
-            "penalties": lambda arms: figures.plot_penalties(_chosen(arms, GRID), STUDY_C),
-            "l1_strength": lambda arms: figures.plot_strengths(_chosen(arms, STRENGTHS)),
+            "penalties": lambda arms: figures.plot_penalties(arms, STUDY_C),
             "study_c": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C)),
             "study_c_without_in": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C[:3])),
         },
+    ),
+    "l1_strength": Experiment(
+        "How strong may an L1 penalty be, on which parameters, and which way of applying it makes zeros?",
+        "mnist",
+        lambda _: STRENGTHS,
+        range(80, 85),
+        {"l1_strength": figures.plot_strengths},
     ),
     "strong_l1": Experiment(
         "Is an L1 penalty of λ = 1e-3 too strong?",

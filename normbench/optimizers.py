@@ -1,7 +1,6 @@
 """What moves a network's parameters: SGD, and Muon for the filters of convolutions."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ MUON = dict(momentum=0.6, weight_decay=0.05)
 class Optimizers:
     """What moves a network's parameters: SGD with Nesterov momentum, and Muon for filters where the config says so.
 
-    Their rates follow the OneCycle schedule (Smith & Topin 2018), stepped every batch, which ends when `config.epochs`
+    Their rates follow the OneCycle schedule (Smith & Topin 2018), one for each batch, which ends when `config.epochs`
     times as many `images` have been trained on.
     """
 
@@ -27,27 +26,39 @@ class Optimizers:
         self.optimizers = [torch.optim.SGD(others, **sgd)]
         if filters:
             self.optimizers.append(FilterMuon(filters, config.lr, **MUON))
-        steps = config.epochs * math.ceil(images / config.batch_size)
-        one_cycle = partial(torch.optim.lr_scheduler.OneCycleLR, total_steps=steps, cycle_momentum=False)
-        self.schedules = [one_cycle(optimizer, config.lr) for optimizer in self.optimizers]
+        self.rates = one_cycle(config.lr, config.epochs * math.ceil(images / config.batch_size))
+        self.steps = 0
 
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.schedules[0].get_last_lr()[0]
+    def next_rate(self) -> float:
+        """The learning rate of the next step, and the schedule goes on to that of the one after it."""
+        self.steps += 1
+        return self.rates[self.steps - 1]
 
-    def step(self) -> None:
+    def step(self, rate: float | Tensor) -> None:
+        """A step with the learning rate `rate`; as a tensor, it can be changed in a CUDA graph."""
         for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
-        for schedule in self.schedules:
-            schedule.step()
 
     def state_dict(self) -> dict:
-        return {"states": [part.state_dict() for part in (*self.optimizers, *self.schedules)]}
+        return {"steps": self.steps, "states": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict) -> None:
-        for part, of_it in zip((*self.optimizers, *self.schedules), state["states"], strict=True):
-            part.load_state_dict(of_it)
+        self.steps = state["steps"]
+        for optimizer, of_it in zip(self.optimizers, state["states"], strict=True):
+            optimizer.load_state_dict(of_it)
+
+
+def one_cycle(lr: float, steps: int) -> list[float]:
+    """The learning rates of the OneCycle schedule with its highest at `lr`, one for each step."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, cycle_momentum=False)
+    rates = schedule.get_last_lr()
+    for _ in range(steps - 1):
+        optimizer.step()
+        schedule.step()
+        rates += schedule.get_last_lr()
+    return rates
 
 
 def _filters_for_muon(optimizer: str, net: nn.Module) -> list[nn.Parameter]:
@@ -72,10 +83,21 @@ class FilterMuon(torch.optim.Muon):
         self.matrices = [nn.Parameter(_matrix(weights.detach(), weights)) for weights in filters]  # of the same memory
         super().__init__(self.matrices, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
+    @torch.no_grad()
     def step(self, closure=None):
         for matrix, weights in zip(self.matrices, self.filters):
             matrix.grad = _matrix(weights.grad, weights)
-        return super().step(closure)
+        group = self.param_groups[0]
+        if not isinstance(rate := group["lr"], Tensor):
+            return super().step(closure)
+        # PyTorch's Muon reads the number in a tensor, for which the GPU would be waited. But its step is proportional
+        # to its rate: this takes the step of rate 1, and goes `rate` of the way.
+        before = [matrix.clone() for matrix in self.matrices]
+        group["lr"] = 1.0
+        super().step(closure)
+        group["lr"] = rate
+        for matrix, start in zip(self.matrices, before):
+            matrix.copy_(start.lerp(matrix, rate))
 
 
 def _matrix(values: Tensor, weights: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Penalties on a network's parameters: λ1·Σ|p| + λ2·Σp²."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 PENALIZED = ("all", "conv", "gamma")
@@ -41,10 +40,10 @@ def _flat(parameters: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def soft_threshold_(parameters: list[Tensor], threshold: float) -> None:
+def soft_threshold_(parameters: list[Tensor], threshold: float | Tensor) -> None:
     """Move each number towards 0 by `threshold`, and no further than 0: the proximal step of threshold·Σ|p|."""
     for p in parameters:
-        p.copy_(F.softshrink(p, threshold))
+        p.copy_(p.sign() * (p.abs() - threshold).clamp(min=0))  # F.softshrink takes no tensor
 
 
 class Penalty:
@@ -82,7 +81,7 @@ class Penalty:
         whole = l1_part + l2_part
         return (l2_part if self.proximal else whole), whole
 
-    def step(self, lr: float, momentum: float) -> None:
+    def step(self, lr: float | Tensor, momentum: float) -> None:
         """The proximal step, after an optimizer's step with learning rate `lr`.
 
         A constant gradient g moves SGD with momentum by lr·g/(1 - momentum) a step in the long run. The

@@ -109,6 +109,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+# All of a config that the network depends on, but for the seed, which decides its weights.
+OF_THE_NETWORK = ("nm", "gp", "ghost", "filters", "width")
+
+
 class _Wanted:
     """What `run_all` is asked for, and which of the file's runs are that.
 
@@ -121,15 +125,14 @@ class _Wanted:
         self.trainer, self.build = full_name(trainer), getattr(trainer, "keywords", {}).get("build_network", build)
         self._network = cache(self._network)
 
-    def _network(self, nm: str, gp: int, ghost: int, width: int) -> str:
-        """By all of a config that the network depends on, but for the seed, which decides its weights."""
-        return network_fingerprint(self.build(Config(nm, gp, ghost, width=width), self.data), self.data.image_shape)
+    def _network(self, **of_a_config) -> str:
+        return network_fingerprint(self.build(Config(**of_a_config), self.data), self.data.image_shape)
 
     def differences(self, run: Run) -> list[str]:
         """Which of data, network and trainer are known to be others than those asked for."""
         asked = {"data": self.data.fingerprint, "trainer": self.trainer}
         if "network" in run.fingerprint and self.trainer.startswith("normbench."):  # another may build another network
-            asked["network"] = self._network(run.config.nm, run.config.gp, run.config.ghost, run.config.width)
+            asked["network"] = self._network(**{name: getattr(run.config, name) for name in OF_THE_NETWORK})
         return [key for key in sorted(asked) if run.fingerprint.get(key, asked[key]) != asked[key]]
 
     def _namesakes(self) -> list[Run]:

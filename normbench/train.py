@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import COLOUR, WIDTHS, Net
-from normbench.augment import augmentation, warp
+from normbench.augment import augmentation
 from normbench.config import Config
 from normbench.data import Dataset
 from normbench.device import commit, device_name, epochs_bar, is_out_of_memory, seeded, versions
-from normbench.optimizers import MOMENTUM, Optimizers
-from normbench.penalty import Penalty
+from normbench.optimizers import Optimizers
+from normbench.step import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +100,8 @@ def build(config: Config, data: Dataset) -> nn.Module:
         "size": (height, width),
         "classes": len(data.classes),
     }
+    if config.filters != "auto":
+        arguments["standardized"] = config.filters == "standardized"
     with seeded(config.seed):
         return Net(config.nm, config.gp, config.ghost, **arguments)
 
@@ -140,6 +142,7 @@ def train(
     fingerprint = _fingerprint(net, all_data)
     net = placed(with_log_probabilities(net), data.device)
     optimizers = Optimizers(config, net, n)
+    step = Step(config, data, net, optimizers)
     generator = torch.Generator().manual_seed(config.seed)
     training = asdict(config) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint
     saved = Checkpoint(checkpoint, training, generator, net=net, optimizers=optimizers)
@@ -149,7 +152,7 @@ def train(
     bar = epochs_bar(config.epochs, config.label, progress, done=len(history))
     for epoch in bar:
         epoch_started = time.perf_counter()
-        row = {"epoch": epoch} | train_epoch(config, data, net, optimizers, generator)
+        row = {"epoch": epoch} | train_epoch(config, data, step, generator)
         log_probabilities = predict(net, x_test)
         row |= scores("test", log_probabilities, data.y_test)
         row["seconds"] = time.perf_counter() - epoch_started
@@ -315,43 +318,24 @@ def _made_up(shape: tuple[int, ...], start: int = 0) -> Tensor:
     return (places**3 % 1013 / 506 - 1).double().view(shape)
 
 
-def train_epoch(
-    config: Config,
-    data: Dataset,
-    net: nn.Module,
-    optimizers: Optimizers,
-    generator: torch.Generator,
-) -> dict[str, float]:
+def train_epoch(config: Config, data: Dataset, step: Step, generator: torch.Generator) -> dict[str, float]:
     """Train on every image once, in random order, each under a random change of its own.
 
     Nothing in the loop waits for the device: outputs stay there until the epoch ends. Returns the epoch's
     train_loss, train_accuracy, penalty, l1_norm and zeros, as `Run` has them.
     """
-    net.train()
+    step.net.train()
     n, size = len(data.y_train), config.batch_size
     order = torch.randperm(n, generator=generator).to(data.device)
     draw = augmentation(config.augment, data.image_shape[0])
     matrices = draw(n, data.image_shape[1:], generator).to(data.device)
     images, labels = data.x_train[order], data.y_train[order]
     outputs = torch.empty(n, len(data.classes), device=data.device)
-    penalty, penalties = Penalty(net, config.l1, config.l2, config.penalized, config.proximal), []
-    for i in range(0, n, size):
-        batch = slice(i, i + size)
-        x = data.standardize(warp(images[batch].float(), matrices[batch]))
-        log_probabilities = net(x)
-        loss = F.nll_loss(log_probabilities, labels[batch])
-        if penalty:
-            in_the_loss, whole = penalty()
-            loss = loss + in_the_loss
-            penalties.append(whole.detach())
-        net.zero_grad()
-        loss.backward()
-        rate = optimizers.rate
-        optimizers.step()
-        penalty.step(rate, MOMENTUM)
-        outputs[batch] = log_probabilities.detach()
-    mean_penalty = torch.stack(penalties).mean().item() if penalties else 0.0
-    return scores("train", outputs, labels) | {"penalty": mean_penalty} | penalty.state()
+    penalties = torch.zeros(math.ceil(n / size), device=data.device)
+    for i, start in enumerate(range(0, n, size)):
+        batch = slice(start, start + size)
+        outputs[batch], penalties[i] = step(images[batch], matrices[batch], labels[batch])
+    return scores("train", outputs, labels) | {"penalty": penalties.mean().item()} | step.penalty.state()
 
 
 @torch.inference_mode()

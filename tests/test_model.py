@@ -232,8 +232,9 @@ def test_the_network_for_colour_standardizes_every_convolution_of_its_features()
 
 def test_ghost_batch_norm_normalizes_each_part_by_itself():
     layer, plain, x = normalization("BN", 8, ghost=4), nn.BatchNorm2d(8), torch.randn(10, 8, 5, 5)
-    expected = torch.cat([plain(part) for part in (x[:4], x[4:8], x[8:])])
-    torch.testing.assert_close(layer(x), expected)
+    normalized = layer(x)
+    for part in (slice(0, 8, 2), slice(1, 8, 2), slice(8, 10)):
+        torch.testing.assert_close(normalized[part], plain(x[part]))
 
 
 def test_a_step_of_ghost_batch_norm_moves_the_averages_as_one_of_batch_norm():

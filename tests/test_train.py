@@ -13,10 +13,12 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from model import NORMALIZATIONS, Net
 from normbench import augment
+from normbench import step as step_module
 from normbench import train as module
 from normbench.config import Config
 from normbench.data import Dataset, load
 from normbench.penalty import l1_norm
+from normbench.step import Step
 from normbench.train import (
     build,
     network_fingerprint,
@@ -288,7 +290,7 @@ def test_every_training_image_once_an_epoch(few_digits, monkeypatch, batch_size)
         seen.append((256 * images[:, 0, 0, 0] + images[:, 0, 0, 1]).long())
         return images
 
-    monkeypatch.setattr(module, "warp", spy)
+    monkeypatch.setattr(step_module, "warp", spy)
     data = dataclasses.replace(few_digits, x_train=numbered)
     train(Config(epochs=2, batch_size=batch_size), data, progress=False)
     epochs = torch.cat(seen).view(2, -1)
@@ -519,12 +521,14 @@ def train_on_a_fake_gpu(config, shape, monkeypatch):
     """
     monkeypatch.setattr(augment, "_pixel_coordinates", augment._pixel_coordinates.__wrapped__)  # keeps no fake ones
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)
+    monkeypatch.setattr(step_module, "Recorded", lambda function: function)
     with FakeTensorMode(shape_env=ShapeEnv()):
         data = fake_data(shape)
         with torch.device("cuda"):
             net = build(config, data)
-        optimizers = SimpleNamespace(rate=0.1, step=torch.optim.SGD(net.parameters(), lr=0.1).step)
-        row = train_epoch(config, data, net, optimizers, torch.Generator().manual_seed(0))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        optimizers = SimpleNamespace(next_rate=lambda: 0.1, step=lambda rate: optimizer.step())
+        row = train_epoch(config, data, Step(config, data, net, optimizers), torch.Generator().manual_seed(0))
         log_probabilities = predict(net, data.standardize(data.x_test))
         assert log_probabilities.device.type == "cuda" and log_probabilities.shape == (20, 10)
         row |= scores("test", log_probabilities, data.y_test)
@@ -541,11 +545,11 @@ def test_everything_is_on_the_device_of_the_data(nm, shape, monkeypatch):
     "function, argument", (("warp", 1), ("warp", 0)), ids=("matrices left on the CPU", "images left on the CPU")
 )
 def test_a_tensor_left_on_the_cpu_is_noticed(function, argument, monkeypatch):
-    original = getattr(module, function)
+    original = getattr(step_module, function)
 
     def mistaken(*arguments):
         return original(*(value.cpu() if i == argument else value for i, value in enumerate(arguments)))
 
-    monkeypatch.setattr(module, function, mistaken)
+    monkeypatch.setattr(step_module, function, mistaken)
     with pytest.raises(RuntimeError, match="device"):
         train_on_a_fake_gpu(Config("GN"), (1, 28, 28), monkeypatch)

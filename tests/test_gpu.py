@@ -1,0 +1,88 @@
+"""What only a GPU can show; skipped without one."""
+
+import pytest
+import torch
+
+from model import NORMALIZATIONS
+from normbench import step as step_module
+from normbench.config import Config
+from normbench.train import train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+SHORT = Config(epochs=2, images=1000)
+
+
+@pytest.fixture(scope="module")
+def on_gpu(digits):
+    return digits.to("cuda")
+
+
+def trained(config, data, recorded, monkeypatch):
+    """The run, and how many steps were replayed."""
+    replays, replay = [], torch.cuda.CUDAGraph.replay
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
+        if not recorded:
+            patch.setattr(step_module, "Recorded", lambda function: function)
+        return train(config, data, progress=False), len(replays)
+
+
+@pytest.mark.parametrize(
+    "config",
+    (
+        *(Config(nm, epochs=2, images=1000) for nm in NORMALIZATIONS),
+        Config("BN", ghost=4, epochs=2, images=1000),
+        Config("BN", l1=1e-3, l2=1e-3, epochs=2, images=1000),
+        Config("GN", l1=1e-3, proximal=True, epochs=2, images=1000),
+        Config("GN", optimizer="muon", lr=0.05, epochs=2, images=1000),
+    ),
+    ids=lambda config: config.label + " " + config.optimizer,
+)
+def test_recorded_steps_train_as_plain_ones(config, on_gpu, monkeypatch):
+    plain, none = trained(config, on_gpu, False, monkeypatch)
+    recorded, replayed = trained(config, on_gpu, True, monkeypatch)
+    assert none == 0 and replayed == 2 * 7 - 3, "all but the first three, and the smaller last of each epoch"
+    for name in ("train_loss", "test_loss", "penalty", "l1_norm"):
+        for epoch in (0, 1):
+            expected = plain.history[epoch][name]
+            assert recorded.history[epoch][name] == pytest.approx(expected, rel=0.02, abs=1e-6), name
+    assert recorded.last["zeros"] == pytest.approx(plain.last["zeros"], abs=2)
+
+
+def test_a_gpu_learns_as_a_cpu_does(digits, on_gpu):
+    config = Config("GN", epochs=4)
+    there, here = train(config, on_gpu, progress=False), train(config, digits, progress=False)
+    assert there.last["test_loss"] == pytest.approx(here.last["test_loss"], rel=0.15)
+    assert there.last["test_accuracy"] == pytest.approx(here.last["test_accuracy"], abs=3)
+
+
+def test_a_stopped_training_goes_on(on_gpu, tmp_path, monkeypatch):
+    file, whole = tmp_path / "checkpoint.pt", train(SHORT, on_gpu, progress=False)
+    original = step_module.Step.__call__
+    steps = []
+
+    def stopping(step, *batch):
+        steps.append(1)
+        if len(steps) == 12:  # in the second epoch
+            raise KeyboardInterrupt
+        return original(step, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step_module.Step, "__call__", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(SHORT, on_gpu, progress=False, checkpoint=file)
+    resumed = train(SHORT, on_gpu, progress=False, checkpoint=file)
+    assert resumed.last["test_loss"] == pytest.approx(whole.last["test_loss"], rel=0.02)
+
+
+def test_a_network_of_another_make_is_trained_as_it_is(on_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", None)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 10))
+    assert train(SHORT, on_gpu, progress=False, net=net).last["test_accuracy"] > 50
+
+
+def test_equal_seeds_give_equal_runs_where_cudnn_is_told_to(on_gpu, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    first, second = (train(SHORT, on_gpu, progress=False) for _ in range(2))
+    assert torch.equal(first.probabilities, second.probabilities)
