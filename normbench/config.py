@@ -9,7 +9,6 @@ from normbench.augment import AUGMENTATIONS
 from normbench.penalty import PENALIZED
 
 USUAL_L1 = 1e-4  # as in the published studies
-USUAL_LR = {1: 0.1, 3: 0.05}  # by the channels of an image: handwriting, photographs
 
 LOWEST = dict(gp=0, ghost=0, l1=0, l2=0, epochs=1, batch_size=1, weight_decay=0, width=1, images=0, seed=0)
 # A hundred times the channels are ten thousand times the weights; PyTorch's generators take seeds of 64 bits.
@@ -46,7 +45,7 @@ class Config:
     batch_size: int = 128
     """Training images a step. BN needs several; the others work with one, too."""
     lr: float = 0.1
-    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Photographs want 0.05."""
+    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Muon takes half of it."""
     weight_decay: float = 5e-4
     """The optimizer's own pull of all parameters towards 0: the same as an l2 of half its size."""
     optimizer: str = "auto"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from normbench import figures, runs
 from normbench.batch_statistics import train_and_split
-from normbench.config import USUAL_L1, USUAL_LR, Config
+from normbench.config import USUAL_L1, Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer
 from normbench.penalty import PENALIZED
@@ -100,31 +100,16 @@ BY_GHOST = (
     Config("LN", epochs=5),
 )
 
-# CIFAR-10, each normalization at the best of these rates.
-COLOUR_RATES = (0.025, 0.05, 0.1, 0.2)
-ON_CIFAR10 = {nm: Config(nm, lr=USUAL_LR[3]) for nm in ("none", "BN", "GN", "LN", "IN")}
+COLOUR_RATES = (0.05, 0.1, 0.2)
+ON_CIFAR10 = tuple(PLAIN[name] for name in ("none", "BN", "GN", "LN", "IN"))
 FILTERS = tuple(
-    Config(nm, lr=USUAL_LR[3], optimizer="muon", filters=filters)
-    for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
+    Config(nm, optimizer="muon", filters=filters) for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
 )
-FEW_IMAGES = dict(images=10_000, epochs=6, lr=USUAL_LR[3])
+FEW_IMAGES = dict(images=10_000, epochs=6)
 GHOSTS_ON_CIFAR10 = (
     *(Config("BN", ghost=images, **FEW_IMAGES) for images in (2, 8, 32, 0)),
     Config("GN", **FEW_IMAGES),
 )
-
-
-def at_its_best_rate(configs: Iterable[Config], name: str, folder: Path) -> list[Config]:
-    """Each config with that of the rates tried in the experiment `name` which scored best on held-out images.
-
-    Raises FileNotFoundError where the rates are not yet tried.
-    """
-    tried = [arm for arm in finished(name, folder).values() if not diverged([arm])]
-    rates = {
-        config: {arm.config.lr: arm for arm in tried if replace(arm.config, lr=config.lr) == config}
-        for config in configs
-    }
-    return [replace(config, lr=max(of_it, key=lambda lr: of_it[lr].accuracy.mean)) for config, of_it in rates.items()]
 
 
 def diverged(tried: Iterable[Arm]) -> int:
@@ -168,7 +153,7 @@ EXPERIMENTS = {
     "cifar10_rates": Experiment(
         "Which learning rate suits each normalization on CIFAR-10?",
         "cifar10",
-        lambda _: [replace(config, lr=lr) for config in ON_CIFAR10.values() for lr in COLOUR_RATES],
+        lambda _: [replace(config, lr=lr) for config in ON_CIFAR10 for lr in COLOUR_RATES],
         range(2),
         {"cifar10_rates": figures.plot_rates},
         validation=True,
@@ -177,8 +162,8 @@ EXPERIMENTS = {
     "cifar10": Experiment(
         "Does the order of the normalizations on CIFAR-10 differ from that on MNIST?",
         "cifar10",
-        lambda folder: at_its_best_rate(ON_CIFAR10.values(), "cifar10_rates", folder),
-        range(20, 32),
+        lambda _: ON_CIFAR10,
+        range(20, 26),
         {"cifar10": figures.plot_arms, "cifar10_curves": figures.plot_seeds},
     ),
     "filters": Experiment(

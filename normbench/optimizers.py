@@ -9,7 +9,8 @@ from model import StandardizedConv2d
 from normbench.config import Config
 
 MOMENTUM = 0.9
-MUON = dict(momentum=0.6, weight_decay=0.05)
+MUON = dict(momentum=0.8, weight_decay=0.05)
+MUON_SHARE = 0.5  # Muon's rate, of SGD's
 
 
 class Optimizers:
@@ -25,8 +26,9 @@ class Optimizers:
         sgd = dict(lr=config.lr, momentum=MOMENTUM, nesterov=True, weight_decay=config.weight_decay, fused=True)
         self.optimizers = [torch.optim.SGD(others, **sgd)]
         if filters:
-            self.optimizers.append(FilterMuon(filters, config.lr, **MUON))
-        self.rates = one_cycle(config.lr, config.epochs * math.ceil(images / config.batch_size))
+            self.optimizers.append(FilterMuon(filters, MUON_SHARE * config.lr, **MUON))
+        steps = config.epochs * math.ceil(images / config.batch_size)
+        self.rates = one_cycle(config.lr, steps, rising=0.15 if filters else 0.3)
         self.steps = 0
 
     def next_rate(self) -> float:
@@ -35,9 +37,9 @@ class Optimizers:
         return self.rates[self.steps - 1]
 
     def step(self, rate: float | Tensor) -> None:
-        """A step with the learning rate `rate`; as a tensor, it can be changed in a CUDA graph."""
-        for optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] = rate
+        """A step with the learning rate `rate`, of which Muon takes its share; as a tensor, it can be changed in a CUDA graph."""
+        for optimizer, share in zip(self.optimizers, (1.0, MUON_SHARE)):
+            optimizer.param_groups[0]["lr"] = rate * share
             optimizer.step()
 
     def state_dict(self) -> dict:
@@ -49,10 +51,12 @@ class Optimizers:
             optimizer.load_state_dict(of_it)
 
 
-def one_cycle(lr: float, steps: int) -> list[float]:
-    """The learning rates of the OneCycle schedule with its highest at `lr`, one for each step."""
+def one_cycle(lr: float, steps: int, rising: float) -> list[float]:
+    """The learning rates of the OneCycle schedule, one for each step; they rise to `lr` in a share `rising` of them."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=rising, cycle_momentum=False
+    )
     rates = schedule.get_last_lr()
     for _ in range(steps - 1):
         optimizer.step()
