@@ -83,6 +83,11 @@ class Config:
             raise ValueError(f"proximal is a way to apply l1, which is 0; set l1 too, for example to {USUAL_L1:g}")
 
     @property
+    def images_a_statistic(self) -> int:
+        """Over how many images of a batch BN takes a mean and a variance."""
+        return self.ghost or self.batch_size
+
+    @property
     def label(self) -> str:
         """The arm's name in figures and tables: "BN + L1", "GN (8 groups) + L1 + L2", "LN + proximal L1 0.001"."""
         norm = f"GN ({self.gp} groups)" if self.nm == "GN" and self.gp not in (0, 2) else self.nm

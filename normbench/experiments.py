@@ -70,7 +70,10 @@ RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
 TUNED = tuple(PLAIN[name] for name in ("none", "BN", "GN", "GN 8", "LN", "IN"))
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
-VARIED = {nm: Config(nm, weight_decay=0.0) for nm in ("BN", "GN", "LN", "IN", "none")}
+VARIED = {
+    nm: Config(nm, epochs=2, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
+    for nm in ("BN", "GN", "LN", "IN", "none")
+}
 PENALTIES = ({}, {"l1": USUAL_L1}, {"l2": 2.5e-4}, {"l1": USUAL_L1, "l2": 2.5e-4})
 GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES)
 STUDY_C = (  # BN + L1 + L2, GN + L1, LN + L2, IN + L1 + L2
@@ -198,20 +201,14 @@ EXPERIMENTS = {
     "penalties": Experiment(
         "What do L1 and L2 do, and does it depend on the normalization?",
         "mnist",
-        lambda _: GRID,
-        range(70, 78),
+        lambda _: dict.fromkeys(GRID + STRENGTHS),
+        (1, 2, 3),
         {
-            "penalties": lambda arms: figures.plot_penalties(arms, STUDY_C),
+            "penalties": lambda arms: figures.plot_penalties(_chosen(arms, GRID), STUDY_C),
+            "l1_strength": lambda arms: figures.plot_strengths(_chosen(arms, STRENGTHS)),
             "study_c": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C)),
             "study_c_without_in": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C[:3])),
         },
-    ),
-    "l1_strength": Experiment(
-        "How strong may an L1 penalty be, on which parameters, and which way of applying it makes zeros?",
-        "mnist",
-        lambda _: STRENGTHS,
-        range(80, 85),
-        {"l1_strength": figures.plot_strengths},
     ),
     "strong_l1": Experiment(
         "Is an L1 penalty of λ = 1e-3 too strong?",

@@ -376,24 +376,39 @@ def _plot_by(number: str, arms: Arms, title: str, x_label: str) -> Figure:
     return figure
 
 
+# Whose means and variances BN is tested with: see `batch_statistics.split`.
+STATISTICS = {"running": "running averages", "precise": "precise statistics", "batch": "the batch's own"}
+
+
 @styled
 def plot_ghosts(arms: Arms) -> Figure:
-    """Test loss and accuracy of batch norm against the images that share statistics, beside other normalizations'."""
-    figure, column = plt.subplots(2, figsize=(WIDTH, 7.2), sharex=True)
-    whole = next(iter(arms)).batch_size
-    note = f"Batches of {whole}, of which BN normalizes parts. Dots: seeds; lines: means"
+    """Test loss and accuracy of batch norm against the images that share statistics, beside other normalizations'.
+
+    Below them, what the loss owes to the statistics that it is tested with.
+    """
+    figure, column = plt.subplots(3, figsize=(WIDTH, 9.6), sharex=True)
+    batch = next(iter(arms)).batch_size
+    note = f"Batches of {batch}, of which BN normalizes parts. Dots: seeds; lines: means"
     _caption(figure, "Batch norm with few images a statistic", note, conditions(arms.values()))
+    ghosts = {config.images_a_statistic: arm for config, arm in arms.items() if config.nm == "BN"}
+    ghosts = dict(sorted(ghosts.items()))
     for axes, metric in zip(column, ("test_loss", "test_accuracy")):
         axes.set_title(METRICS[metric])
-        ghosts = {config.ghost or whole: arm.last(metric) for config, arm in arms.items() if config.nm == "BN"}
-        lines = [_line(axes, dict(sorted(ghosts.items())), NORMALIZATIONS["BN"].colour, label="BN")]
+        values = {images: arm.last(metric) for images, arm in ghosts.items()}
+        lines = [_line(axes, values, NORMALIZATIONS["BN"].colour, label="BN")]
         for config, arm in arms.items():
             if config.nm != "BN":
                 style = dict(color=NORMALIZATIONS[config.nm].colour, linestyle="--", label=config.label)
                 lines += axes.plot([min(ghosts), max(ghosts)], [arm.last(metric).mean()] * 2, **style)
-        _log(axes.xaxis, sorted(ghosts))
         _label_ends(axes, lines)
+    for (kind, name), color, marker, dashes in zip(STATISTICS.items(), SHADES, MARKERS, DASHES):
+        losses = {images: [run.statistics[kind]["test_loss"] for run in arm.runs] for images, arm in ghosts.items()}
+        means = [np.mean(values) for values in losses.values()]
+        column[-1].plot(list(losses), means, marker, linestyle=dashes, color=color, label=name)
+    column[-1].set_title("Test loss of BN by the statistics that it is tested with, means")
     column[-1].set_xlabel("Images a statistic of BN (log scale)")
+    _log(column[-1].xaxis, list(ghosts))
+    _label_ends(column[-1], column[-1].lines)
     return figure
 
 
@@ -493,41 +508,4 @@ def plot_strengths(arms: Arms) -> Figure:
         _label_ends(axes, [line for line in axes.lines if line.get_linestyle() == "--"])
     column[-1].set_xticks(range(len(strengths)), [f"{l1:g}" for l1 in strengths])
     column[-1].set_xlabel("λ")
-    return figure
-
-
-# ResNet-50's validation error on ImageNet in %, by images a GPU: Wu & He 2018, "Group Normalization", table 2.
-WU_HE = {
-    "BN": {2: 34.7, 4: 27.3, 8: 24.8, 16: 23.7, 32: 23.6},
-    "GN": {2: 24.1, 4: 24.2, 8: 24.0, 16: 24.2, 32: 24.1},
-}
-# Whose means and variances BN is tested with: see `batch_statistics.split`.
-STATISTICS = {"running": "running averages", "precise": "precise statistics", "batch": "batch statistics"}
-
-
-@styled
-def plot_batch_size(arms: Arms) -> Figure:
-    """Test error by batch size, beside what Wu & He found on ImageNet, and batch norm's loss by its statistics."""
-    families = _families(arms, lambda config: config.nm, "batch_size")
-    figure, panels = plt.subplot_mosaic([["ours", "theirs"], ["statistics"] * 2], figsize=(WIDTH, 7.2))
-    notes = "Dots: seeds; lines: means. Each arm with the best of three rates; log scales", conditions(arms.values())
-    _caption(figure, "What the batch size does", *notes)
-    for nm, family in families.items():
-        errors = {size: 100 - arm.last() for size, arm in family.items()}
-        _line(panels["ours"], errors, NORMALIZATIONS[nm].colour, label=nm)
-    for nm, errors in WU_HE.items():
-        style = dict(marker="o", linestyle="--", color=NORMALIZATIONS[nm].colour, label=nm)
-        panels["theirs"].plot(list(errors), list(errors.values()), **style)
-    for (kind, name), color, marker, dashes in zip(STATISTICS.items(), SHADES, MARKERS, DASHES):
-        sizes = families.get("BN", {}).items()
-        losses = {size: [run.statistics[kind]["test_loss"] for run in arm.runs] for size, arm in sizes}
-        _line(panels["statistics"], losses, color, marker, linestyle=dashes, label=name)
-    panels["ours"].set_title("Ours: test error (%)\nby batch size")
-    panels["theirs"].set_title("Wu & He (2018): error (%) on\nImageNet by images a GPU")
-    panels["statistics"].set_title("Ours: test loss (nats) of BN by batch size\nand the statistics it normalizes with")
-    for axes in panels.values():
-        lines = [line for line in axes.lines if not line.get_label().startswith("_")]
-        _log(axes.xaxis, sorted({size for line in lines for size in line.get_xdata()})[::2])
-        _log(axes.yaxis, subs=(1, 1.5, 2, 3, 5, 7))
-        _label_ends(axes, lines)
     return figure

@@ -37,7 +37,10 @@ class Optimizers:
         return self.rates[self.steps - 1]
 
     def step(self, rate: float | Tensor) -> None:
-        """A step with the learning rate `rate`, of which Muon takes its share; as a tensor, it can be changed in a CUDA graph."""
+        """A step with the learning rate `rate`, of which Muon takes its share.
+
+        On a GPU `rate` is a tensor, which a CUDA graph reads anew at each replay.
+        """
         for optimizer, share in zip(self.optimizers, (1.0, MUON_SHARE)):
             optimizer.param_groups[0]["lr"] = rate * share
             optimizer.step()

@@ -11,9 +11,9 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from model import NORMALIZATIONS, Net
 from normbench import by_hand, colab, experiments, figures, gaps, pictures, runs, stats
 from normbench.claims import WINNERS, claims
+from normbench.config import Config
 from normbench.data import Dataset, load, title
 from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
 from normbench.runs import Arm, Arms
@@ -160,8 +161,7 @@ class Numbers:
 
     def where(self, name: str, **values) -> list[Arm]:
         """The arms whose config has all these values."""
-        arms = self.experiment(name).values()
-        return [arm for arm in arms if all(getattr(arm.config, key) == value for key, value in values.items())]
+        return [arm for arm in self.experiment(name).values() if _has(arm.config, values)]
 
     def gap(self, name: str, a: str, b: str, family: int = 1) -> stats.Difference:
         """`gaps.gap` of two arms, by their labels."""
@@ -179,12 +179,16 @@ class Numbers:
         pairs = list(combinations([arm.label for arm in self.arms(name, *labels)], 2))
         return all(gaps.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
 
-    def differing(self, name: str, *labels: str) -> list[tuple[str, str, stats.Difference]]:
-        """The pairs of arms that differ, in one family of all pairs: higher arm, lower arm, gap."""
-        arms = sorted(self.arms(name, *labels), key=lambda arm: -arm.accuracy.mean)
-        pairs = list(combinations([arm.label for arm in arms], 2))
-        gaps = [(a, b, self.gap(name, a, b, len(pairs))) for a, b in pairs]
-        return [(a, b, gap) for a, b, gap in gaps if gap.low > 0]
+    def differing(self, name: str, *labels: str, **values) -> list[tuple[str, str, stats.Difference]]:
+        """The pairs of arms that differ, in one family of all pairs: higher arm, lower arm, gap.
+
+        With `values`, of the arms alone whose config has all of them.
+        """
+        arms = [arm for arm in self.arms(name, *labels) if _has(arm.config, values)]
+        pairs = list(combinations(sorted(arms, key=lambda arm: -arm.accuracy.mean), 2))
+        gap = partial(gaps.gap, self.experiment(name), family=len(pairs))
+        found = [(a.label, b.label, gap(a.config, b.config)) for a, b in pairs]
+        return [(a, b, gap) for a, b, gap in found if gap.low > 0]
 
     def gaps(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[stats.Difference]:
         """The gap of each pair of arms, in one family."""
@@ -218,14 +222,14 @@ class Numbers:
     def _by_images_a_statistic(self) -> dict:
         """Mean test accuracy by the images that share a statistic of batch norm, as lines with their words."""
         arms = self.experiment("ghosts")
-        (whole,) = {config.batch_size for config in arms}
-        images = sorted(config.ghost or whole for config in arms if config.nm == "BN")
+        images = sorted(config.images_a_statistic for config in arms if config.nm == "BN")
         lines = {nm: [] for nm in dict.fromkeys(config.nm for config in arms)}
         for config, arm in arms.items():
-            places = [config.ghost or whole] if config.nm == "BN" else images  # others see one image at a time
+            # The others see one image at a time, whatever BN sees.
+            places = [config.images_a_statistic] if config.nm == "BN" else images
             lines[config.nm] += [(place, arm.accuracy.mean) for place in places]
         return {
-            "batch": whole,
+            "batch": max(images),
             "conditions": figures.conditions(arms.values()),
             "lines": [
                 {"name": nm, "colour": NORMALIZATIONS[nm].colour, "points": sorted(points)}
@@ -261,6 +265,10 @@ class Numbers:
     def published(self) -> list[Run]:
         """The notebook's own three runs."""
         return runs.read(self.results / "notebook.jsonl")
+
+
+def _has(config: Config, values: Mapping[str, object]) -> bool:
+    return all(getattr(config, key) == value for key, value in values.items())
 
 
 def _environment(numbers: Numbers) -> Environment:
@@ -299,6 +307,7 @@ def _environment(numbers: Numbers) -> Environment:
         "DIVERGED": experiments.DIVERGED,
         "diverged": experiments.diverged,
         "learned": lambda arms: [arm for arm in arms if not experiments.diverged([arm])],
+        "first_epoch": first_epoch,
         "typical_difference": gaps.typical_difference,
         "highest": lambda arms, metric: max(arm.last(metric).max() for arm in arms),
         "runs_of": lambda arms: sum(len(arm.runs) for arm in arms),
@@ -333,6 +342,11 @@ def in_unit(value: float, unit: str) -> str:
 def interval(value: stats.Interval | stats.Summary, digits: int = 2) -> str:
     """The ends of an interval of differences: "−0.04 to +0.02"."""
     return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
+
+
+def first_epoch(run: Run, accuracy: float) -> int | None:
+    """The first epoch after which the test accuracy was at least so many %; None where there was none."""
+    return next((row["epoch"] for row in run.history if row["test_accuracy"] >= accuracy), None)
 
 
 def percent(share: float, digits: int = 0) -> str:

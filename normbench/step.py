@@ -34,7 +34,7 @@ class Step:
         self.penalty = Penalty(net, config.l1, config.l2, config.penalized, config.proximal)
         on_gpu = data.device.type == "cuda"
         self.rate = torch.zeros((), device=data.device) if on_gpu else None
-        self._step = Recorded(self._move) if on_gpu and type(net) is Net else self._move
+        self._step = Recorded(self.move) if on_gpu and type(net) is Net else self.move
 
     def __call__(self, images: Tensor, matrices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | float]:
         """images uint8 (N, C, H, W), matrices (N, 2, 3) as `warp` takes them, labels int64 (N,).
@@ -47,7 +47,7 @@ class Step:
             rate = self.rate.fill_(rate)
         return self._step(images, matrices, labels, rate)
 
-    def _move(
+    def move(
         self, images: Tensor, matrices: Tensor, labels: Tensor, rate: float | Tensor
     ) -> tuple[Tensor, Tensor | float]:
         log_probabilities = self.net(self.data.standardize(warp(images.float(), matrices)))

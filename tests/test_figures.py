@@ -89,17 +89,7 @@ def study_c():
 
 
 def batch_arms():
-    def accuracy(config):
-        return 100 - config.batch_size**0.1 - {"BN": 1, "GN": 2, "LN": 3}[config.nm]
-
-    found = arms_of(BY_SIZE, accuracy)
-    for arm in found.values():
-        for run in arm.runs:
-            run.statistics.update(
-                (kind, {"test_loss": factor * (100 - run.last["test_accuracy"])})
-                for kind, factor in (("running", 0.02), ("precise", 0.01), ("batch", 0.03))
-            )
-    return found
+    return arms_of(BY_SIZE, lambda config: 100 - config.batch_size**0.1)
 
 
 def length_arms():
@@ -112,6 +102,8 @@ def ghost_arms():
     found = arms_of(BY_GHOST, lambda config: 99 - config.ghost / 100)
     for config, arm in found.items():
         runs = tuple(with_last(run, test_loss=0.03 + config.ghost / 1000) for run in arm.runs)
+        for run in runs if config.nm == "BN" else ():
+            run.statistics.update({kind: {"test_loss": 0.01 * i} for i, kind in enumerate(figures.STATISTICS, 1)})
         found[config] = dataclasses.replace(arm, runs=runs)
     return found
 
@@ -160,7 +152,6 @@ DRAWN = {
     "groups": lambda: figures.plot_groups(arms_of(SEVEN[2:])),
     "rates": lambda: figures.plot_rates(rate_arms()),
     "seeds": lambda: figures.plot_seeds(study_c()),
-    "batch size": lambda: figures.plot_batch_size(batch_arms()),
     "by batch size": lambda: figures.plot_by_batch_size(batch_arms()),
     "length": lambda: figures.plot_length(length_arms()),
     "ghosts": lambda: figures.plot_ghosts(ghost_arms()),
@@ -240,11 +231,13 @@ def test_conditions_of_several_lengths():
 
 
 def test_ghosts_stand_at_their_images_and_the_whole_batch_at_its_size(drawn):
-    loss, accuracy = drawn["ghosts"].axes
+    loss, accuracy, by_statistics = drawn["ghosts"].axes
     (batch_norm,) = (line for line in loss.lines if line.get_label() == "BN")
     assert list(batch_norm.get_xdata()) == [2, 4, 8, 16, 32, 128]
     np.testing.assert_allclose(batch_norm.get_ydata(), [0.03 + n / 1000 for n in (2, 4, 8, 16, 32, 0)])
     assert {"GN", "LN"} <= {line.get_label() for line in accuracy.lines}
+    for line, name, loss in zip(by_statistics.lines, figures.STATISTICS.values(), (0.01, 0.02, 0.03), strict=True):
+        assert line.get_label() == name and list(line.get_ydata()) == pytest.approx([loss] * 6)
 
 
 def test_lengths_are_a_line_each(drawn):
@@ -468,24 +461,6 @@ def test_strengths_have_a_line_a_part_and_way(drawn):
         assert sorted(texts(axes)) == sorted(figures.PARTS.values())
         assert axes.get_yscale() == ("log" if metric == "l1_norm" else "linear")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.0001", "0.001", "0.01"]
-
-
-def test_batch_sizes_beside_the_published_ones(drawn):
-    panels = drawn["batch size"].axes
-    ours, published, by_statistics = (
-        {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")} for axes in panels
-    )
-    errors = np.array(SIZES) ** 0.1 - SPREAD.mean()
-    for nm, more in {"BN": 1, "GN": 2, "LN": 3}.items():
-        assert list(ours[nm].get_xdata()) == list(SIZES) and ours[nm].get_ydata() == pytest.approx(errors + more)
-        assert ours[nm].get_color() == NORMALIZATIONS[nm].colour
-    shown = {nm: dict(zip(line.get_xdata(), line.get_ydata())) for nm, line in published.items()}
-    assert shown["BN"] == {32: 23.6, 16: 23.7, 8: 24.8, 4: 27.3, 2: 34.7}
-    assert shown["GN"] == {32: 24.1, 16: 24.2, 8: 24.0, 4: 24.2, 2: 24.1}
-    for line, factor in zip(by_statistics.values(), (0.02, 0.01, 0.03), strict=True):
-        assert line.get_ydata() == pytest.approx(factor * (errors + 1))
-    assert texts(panels[2]) == ["precise statistics", "running averages", "batch statistics"], "from low to high"
-    assert [axes.get_xscale() for axes in panels] == ["log"] * 3
 
 
 def test_luck_counts_every_run_and_expects_more_of_more_seeds(drawn):

@@ -23,7 +23,7 @@ PARTS = ("model.py", "normbench", "results", "images", NOTEBOOK.name)
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
 FIGURES |= {"by_hand", "by_hand_gn"}
-SHOWN = {"rates", "head_to_head", "groups", "cifar10", "penalties", "l1_strength", "batch_size", "luck"}
+SHOWN = {"rates", "head_to_head", "groups", "cifar10", "penalties", "l1_strength", "length", "ghosts", "luck"}
 CIFAR10 = 4  # pictures of photographs, which are part of the project
 
 
@@ -289,7 +289,7 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     expected = [report.results_table(finished), report.findings(finished), report.parameters_table()]
     expected += [report.page(name) for name in ("trainable.md", "slips.md", "claims.md", "answer.md")]
     expected += [report.reading(name) for name in SHOWN]
-    asked = ("rates", "head_to_head", "cifar10", "penalties", "batch_size", "luck")
+    asked = ("rates", "head_to_head", "length", "cifar10", "penalties", "ghosts", "luck")
     expected += [f"*{EXPERIMENTS[name].question}*" for name in asked]
     assert [text for text in expected if text not in shown] == []
     assert [text for text in shown if text not in expected] == []
