@@ -354,26 +354,34 @@ def _line(axes: Axes, samples: Mapping[float, Sequence[float]], color: str, mark
 @styled
 def plot_by_batch_size(arms: Arms) -> Figure:
     """Accuracy against batch size: a dot a run, a line a normalization through the means."""
-    return _plot_by("batch_size", arms, "batch size", "Training images a step (log scale)")
+    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    _caption(figure, f"{_accuracy(arms)} (%) by batch size", DOTS_AND_LINES, conditions(arms.values()))
+    _lines_by("batch_size", arms, axes, lambda arm: arm.last())
+    axes.set_xlabel("Training images a step (log scale)")
+    return figure
 
 
 @styled
 def plot_length(arms: Arms) -> Figure:
-    """Accuracy against the number of epochs: a dot a run, a line a normalization through the means."""
-    return _plot_by("epochs", arms, "length of training", "Epochs (log scale)")
+    """Error against the number of epochs: a dot a run, a line a normalization through the means; log scales."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 6))
+    _caption(figure, "Test error (%) by length of training", DOTS_AND_LINES, conditions(arms.values()))
+    _log(axes.yaxis, subs=(1, 2, 5))
+    _lines_by("epochs", arms, axes, lambda arm: 100 - arm.last())
+    axes.set_xlabel("Epochs (log scales)")
+    return figure
 
 
-def _plot_by(number: str, arms: Arms, title: str, x_label: str) -> Figure:
-    figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    _caption(figure, f"{_accuracy(arms)} (%) by {title}", "Dots: seeds; lines: means", conditions(arms.values()))
+DOTS_AND_LINES = "Dots: seeds; lines: means"
+
+
+def _lines_by(number: str, arms: Arms, axes: Axes, values: Callable[[Arm], np.ndarray]) -> None:
     lines = [
-        _line(axes, {x: arm.last() for x, arm in family.items()}, **style)
+        _line(axes, {x: values(arm) for x, arm in family.items()}, **style)
         for family, style in _labelled_families(arms, number)
     ]
     _log(axes.xaxis, sorted({getattr(config, number) for config in arms}))
-    axes.set_xlabel(x_label)
     _label_ends(axes, lines)
-    return figure
 
 
 # Whose means and variances BN is tested with: see `batch_statistics.split`.

@@ -34,7 +34,7 @@ class Step:
         self.penalty = Penalty(net, config.l1, config.l2, config.penalized, config.proximal)
         on_gpu = data.device.type == "cuda"
         self.rate = torch.zeros((), device=data.device) if on_gpu else None
-        self._step = Recorded(self.move) if on_gpu and type(net) is Net else self.move
+        self.carry_out = Recorded(self.move) if on_gpu and type(net) is Net else self.move
 
     def __call__(self, images: Tensor, matrices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | float]:
         """images uint8 (N, C, H, W), matrices (N, 2, 3) as `warp` takes them, labels int64 (N,).
@@ -45,7 +45,7 @@ class Step:
         rate = self.optimizers.next_rate()
         if self.rate is not None:  # nothing waits for the GPU, which a number read from it or sent to it would
             rate = self.rate.fill_(rate)
-        return self._step(images, matrices, labels, rate)
+        return self.carry_out(images, matrices, labels, rate)
 
     def move(
         self, images: Tensor, matrices: Tensor, labels: Tensor, rate: float | Tensor
