@@ -115,8 +115,9 @@ def train(
 ) -> Run:
     """Train a network on `data`, on the device that holds it, and test it after every epoch.
 
-    Same config, data, device and library versions give the same run, bit for bit on a CPU. (Where `net` draws random
-    numbers, as dropout does, they come from PyTorch's global generator.)
+    Same config, data, device and library versions give the same run, bit for bit on a CPU, and on a GPU where
+    `torch.backends.cudnn.deterministic` is set. (Where `net` draws random numbers, as dropout does, they come from
+    PyTorch's global generator.)
 
     Args:
         config: the network and its training.
