@@ -50,6 +50,7 @@ class Step:
     def move(
         self, images: Tensor, matrices: Tensor, labels: Tensor, rate: float | Tensor
     ) -> tuple[Tensor, Tensor | float]:
+        """The step itself, with the learning rate `rate`; the rest as the call has it."""
         log_probabilities = self.net(self.data.standardize(warp(images.float(), matrices)))
         loss, whole = F.nll_loss(log_probabilities, labels), 0.0
         if self.penalty:
