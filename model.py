@@ -47,8 +47,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
     Args:
         channels: of the maps.
-        images: of each part; 0 for the whole batch. Of P parts, the first has images 0, P, 2P, … Images that are left over
-            are a part of their own.
+        images: of each part; 0 for the whole batch. Of P parts, the first has images 0, P, 2P, … Images that are left
+            over are a part of their own.
     """
 
     def __init__(self, channels: int, images: int):

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from model import NORMALIZATIONS, Net
 from normbench import by_hand, colab, experiments, figures, gaps, pictures, runs, stats
 from normbench.claims import WINNERS, claims
+from normbench.comparison import Comparison
 from normbench.config import Config
 from normbench.data import Dataset, load, title
 from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
@@ -95,6 +96,7 @@ def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
 def _figures(data_dir: str | os.PathLike | None) -> Iterator[tuple[str, Figure]]:
     yield "by_hand", pictures.plot_all_by_hand()
     yield "answer", draw("answer")
+    yield "compare", draw("compare")
     for experiment in EXPERIMENTS.values():
         with suppress(FileNotFoundError):  # an experiment that has only begun is on no page yet
             for name in experiment.figures:
@@ -125,8 +127,15 @@ def draw(name: str, results: Path = RESULTS) -> Figure:
         mnist, cifar10 = finished("head_to_head", results), finished("cifar10", results)
         plain = {config: arm for config, arm in mnist.items() if not config.l1}
         return figures.plot_answer({"MNIST, 20 epochs": plain, "CIFAR-10, 20 epochs": cifar10})
+    if name == "compare":
+        return figures.plot_by_batch_size(example(results).arms)
     experiment = next(key for key, experiment in EXPERIMENTS.items() if name in experiment.figures)
     return EXPERIMENTS[experiment].figures[name](finished(experiment, results))
+
+
+def example(results: Path = RESULTS) -> Comparison:
+    """What `normbench compare` found for the network of examples/resnet8.py."""
+    return Comparison.read(results / "compare.jsonl", "examples/resnet8.py")
 
 
 # What templates can name
@@ -237,6 +246,9 @@ class Numbers:
             ],
         }
 
+    def example(self) -> Comparison:
+        return example(self.results)
+
     def study_c(self) -> list[Arm]:
         return [self.experiment("penalties")[config] for config in experiments.STUDY_C]
 
@@ -284,7 +296,7 @@ def _environment(numbers: Numbers) -> Environment:
         name: getattr(numbers, name)
         for name in (
             *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries"),
-            *("explorer_data", "gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
+            *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
         )
     }
     environment.globals |= {

@@ -133,7 +133,7 @@ def write_results(folder, accuracy, deviation=0.05, **row):
                 spread = deviation(config) if callable(deviation) else deviation
                 made = run_of(config, accuracy(config) + noise(config, spread), experiment.data_name, **scores)
                 runs.append(made, folder / f"{name}.jsonl")
-    for name in ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu"):
+    for name in ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare"):
         if (path := ROOT / "results" / f"{name}.jsonl").exists():
             (folder / path.name).write_bytes(path.read_bytes())
 
