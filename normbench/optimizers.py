@@ -1,6 +1,7 @@
 """What moves a network's parameters: SGD, and Muon for the filters of convolutions."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Optimizers:
     def next_rate(self) -> float:
         """The learning rate of the next step, and the schedule goes on to that of the one after it."""
         self.steps += 1
-        return self.rates[self.steps - 1]
+        return next(self.rates)
 
     def step(self, rate: float | Tensor) -> None:
         """A step with the learning rate `rate`, of which Muon takes its share.
@@ -49,23 +50,22 @@ class Optimizers:
         return {"steps": self.steps, "states": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict) -> None:
-        self.steps = state["steps"]
+        while self.steps < state["steps"]:
+            self.next_rate()
         for optimizer, of_it in zip(self.optimizers, state["states"], strict=True):
             optimizer.load_state_dict(of_it)
 
 
-def one_cycle(lr: float, steps: int, rising: float) -> list[float]:
+def one_cycle(lr: float, steps: int, rising: float) -> Iterator[float]:
     """The learning rates of the OneCycle schedule, one for each step; they rise to `lr` in a share `rising` of them."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=steps, pct_start=rising, cycle_momentum=False
     )
-    rates = schedule.get_last_lr()
-    for _ in range(steps - 1):
+    for _ in range(steps):
+        yield from schedule.get_last_lr()
         optimizer.step()
         schedule.step()
-        rates += schedule.get_last_lr()
-    return rates
 
 
 def _filters_for_muon(optimizer: str, net: nn.Module) -> list[nn.Parameter]:

@@ -78,15 +78,16 @@ def test_a_state_goes_on():
         torch.manual_seed(1)
         net.zero_grad()
         net(torch.randn(4, 3, 32, 32)).square().mean().backward()
-        optimizers.step(optimizers.next_rate())
+        optimizers.step(rate := optimizers.next_rate())
+        return rate
 
     first = Optimizers(config, nets[0], 1000)
     step(nets[0], first)
     nets.append(copy.deepcopy(nets[0]))
     second = Optimizers(config, nets[1], 1000)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for net, optimizers in zip(nets, (first, second)):
-        step(net, optimizers)
+    rates = [step(net, optimizers) for net, optimizers in zip(nets, (first, second))]
+    assert rates[0] == rates[1]
     assert all(torch.equal(a, b) for a, b in zip(*(net.parameters() for net in nets)))
 
 
