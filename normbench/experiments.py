@@ -1,5 +1,6 @@
 """The studies' experiments, as data: what is asked, which trainings answer it, and the figures that show them."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,8 +104,9 @@ BY_GHOST = (
     Config("LN", epochs=5),
 )
 
-COLOUR_RATES = (0.05, 0.1, 0.2)
 ON_CIFAR10 = tuple(PLAIN[name] for name in ("none", "BN", "GN", "LN", "IN"))
+# Half as long as the trainings that they are chosen for, which would take ten hours of a processor core more.
+COLOUR_RATES = tuple(replace(config, epochs=10, lr=lr) for config in ON_CIFAR10 for lr in (0.05, 0.1, 0.2))
 FILTERS = tuple(
     Config(nm, optimizer="muon", filters=filters) for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
 )
@@ -113,6 +115,22 @@ GHOSTS_ON_CIFAR10 = (
     *(Config("BN", ghost=images, **FEW_IMAGES) for images in (2, 8, 32, 0)),
     Config("GN", **FEW_IMAGES),
 )
+IN_SMALL_BATCHES = tuple(Config(nm, batch_size=size, **FEW_IMAGES) for size, nm in product((2, 32), ("BN", "GN", "LN")))
+
+
+def near_rates(config: Config) -> list[Config]:
+    """`config` with its learning rate, scaled by the root of the batch size, and with half and double of that."""
+    usual = config.lr * math.sqrt(config.batch_size / Config().batch_size)
+    return [replace(config, lr=round(usual * factor, 6)) for factor in (0.5, 1, 2)]
+
+
+def with_best_rates(folder: Path) -> list[Config]:
+    """Each of `IN_SMALL_BATCHES` with the rate of `near_rates` that scored best on training images held out.
+
+    Raises FileNotFoundError where the rates are not yet tried.
+    """
+    tried = finished("small_batches_rates", folder)
+    return [max(near_rates(config), key=lambda rate: tried[rate].accuracy.mean) for config in IN_SMALL_BATCHES]
 
 
 def diverged(tried: Iterable[Arm]) -> int:
@@ -156,8 +174,8 @@ EXPERIMENTS = {
     "cifar10_rates": Experiment(
         "Which learning rate suits each normalization on CIFAR-10?",
         "cifar10",
-        lambda _: [replace(config, lr=lr) for config in ON_CIFAR10 for lr in COLOUR_RATES],
-        range(2),
+        lambda _: COLOUR_RATES,
+        range(1),
         {"cifar10_rates": figures.plot_rates},
         validation=True,
         trainer=train_or_diverge,
@@ -179,9 +197,24 @@ EXPERIMENTS = {
         "Does batch norm lose on CIFAR-10 where few images share its statistics?",
         "cifar10",
         lambda _: GHOSTS_ON_CIFAR10,
-        range(100, 112),
+        range(100, 108),
         {"cifar10_ghosts": figures.plot_ghosts},
         trainer=train_and_split,
+    ),
+    "small_batches_rates": Experiment(
+        "Which learning rate suits small batches on CIFAR-10?",
+        "cifar10",
+        lambda _: [rate for config in IN_SMALL_BATCHES for rate in near_rates(config)],
+        range(1),
+        validation=True,
+        trainer=train_or_diverge,
+    ),
+    "small_batches": Experiment(
+        "Does batch norm lose on CIFAR-10 where batches are small?",
+        "cifar10",
+        with_best_rates,
+        range(110, 114),
+        {"small_batches": figures.plot_by_batch_size},
     ),
     "length": Experiment(
         "How long must one train until the normalizations no longer differ?",

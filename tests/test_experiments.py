@@ -1,8 +1,9 @@
 import dataclasses
+import math
 
 import pytest
 import torch
-from conftest import made_up_arms, made_up_run, write_results
+from conftest import made_up_arms, made_up_run, run_of, write_results
 
 from model import WIDTHS
 from normbench import experiments
@@ -24,7 +25,7 @@ def test_experiments_have_distinct_trainings_and_several_seeds(name, results):
     assert len(set(configs)) == len(configs)
     seeds = {len(arm.runs) for arm in finished(name, results).values()}
     assert len(seeds) == 1
-    assert seeds.pop() >= (2 if EXPERIMENTS[name].validation else 3)
+    assert seeds.pop() >= (1 if EXPERIMENTS[name].validation else 3)
 
 
 def test_the_studies_models():
@@ -54,6 +55,19 @@ def test_shortfall_is_against_the_best_rate_that_does_not_diverge():
     tried[highest.config] = dataclasses.replace(highest, runs=(stuck, *highest.runs[1:]))
     assert experiments.shortfall(tried.values(), 0.1) == 0 and diverged(tried.values()) == 1
     assert experiments.shortfall(tried.values(), 0.05) == pytest.approx(0.5)
+
+
+def test_small_batches_have_the_rates_that_were_best_on_held_out_images(tmp_path):
+    best = {("BN", 2): 0.025, ("GN", 2): 0.00625, ("LN", 2): 0.0125}
+    best |= {("BN", 32): 0.05, ("GN", 32): 0.1, ("LN", 32): 0.05}
+    plan = EXPERIMENTS["small_batches_rates"].plan(tmp_path)
+    for config in plan:
+        distance = abs(math.log(config.lr / best[config.nm, config.batch_size]))
+        append(run_of(config, 70 - distance, "cifar10 (validation)"), tmp_path / "small_batches_rates.jsonl")
+    chosen = EXPERIMENTS["small_batches"].plan(tmp_path)
+    assert {(config.nm, config.batch_size): config.lr for config in chosen} == best
+    assert {config.lr for config in plan if config.batch_size == 32} == {0.025, 0.05, 0.1}
+    assert len(chosen) == 6 * len(EXPERIMENTS["small_batches"].seeds)
 
 
 def test_experiments_that_choose_do_not_see_the_test_images(few_digits, tmp_path, monkeypatch):
