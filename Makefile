@@ -16,7 +16,7 @@ study: $(VENV)/study
 test: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The notebook shows pictures that the report draws, and the report says what the notebook's trainings gave.
 publish: $(VENV)/study
