@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from model import normalization
+from normbench.words import fixed
 
 CHANNELS = ("blue", "green", "yellow", "brown")
 # Study C's batch: 4 images (a block each) of 4 channels (a line each) of 2x2 pixels, row by row. Published are
@@ -94,11 +95,6 @@ def normalize_by_hand(x: torch.Tensor, nm: str, groups: int = 2, eps: float = 1e
     return result
 
 
-def fixed(x: float, digits: int = 4) -> str:
-    """`x` to so many decimal places, with a true minus sign and no minus before a zero."""
-    return f"{x:z.{digits}f}".replace("-", "−")
-
-
 def show(x: float, digits: int = 4) -> str:
     """`x` to at most so many (1 or more) decimal places."""
     return fixed(x, digits).rstrip("0").rstrip(".")
@@ -121,7 +117,7 @@ def steps(x: torch.Tensor, nm: str, number: int = 0, groups: int = 2, eps: float
         f"   {'':<16}{'x':>6}{'x − μ':>10}{'(x − μ)²':>10}{'y':>10}",
     ]
     for place, v, y in zip(places, w.values, w.normalized):
-        columns = "".join(f"{fixed(number):>10}" for number in (v - w.mean, (v - w.mean) ** 2, y))
+        columns = "".join(f"{fixed(number, 4):>10}" for number in (v - w.mean, (v - w.mean) ** 2, y))
         lines.append(f"   {place:<16}{show(v):>6}{columns}")
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name, is_out_of_memory
 from normbench.engines import Engine, local, on_ray, usual_workers
 from normbench.figures import plot_overview, save
+from normbench.findings import result_line
 from normbench.pictures import plot_misclassified
 from normbench.swap import normalizations
 from normbench.train import Run, build
@@ -61,7 +62,7 @@ def train(
     runs.append(run, folder / "run.jsonl")
     save(plot_overview([run]), folder / "curves.png")
     save(plot_misclassified(run, data), folder / "misclassified.png")
-    print(f"{report.result_line(run)}\nCurves, mistakes and result: {folder}/ (delete it to train anew)")
+    print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/ (delete it to train anew)")
 
 
 def study(

@@ -21,6 +21,7 @@ from normbench.networks import Swapped
 from normbench.runs import Arm, Arms
 from normbench.swap import normalizations, unknown
 from normbench.train import Run, check_network, train, train_or_diverge
+from normbench.words import duration
 
 ARMS = ("BN", "GN", "LN", "IN", "none")
 RATES = (0.03, 0.1, 0.3)
@@ -215,7 +216,7 @@ class _Work:
         with threads_of_a_worker(workers):
             seconds = sum(sum(n) * _seconds(config, self.network, self.data) for config, n in left.items() if any(n))
         rounds = {(config.batch_size, part) for config, n in left.items() for part in range(2) if n[part]}
-        time_needed = runs.duration(seconds / workers + (WORKERS_START * len(rounds) if workers > 1 else 0))
+        time_needed = duration(seconds / workers + (WORKERS_START * len(rounds) if workers > 1 else 0))
         more, word = (", and more where the best rate lies at the edge", "at least") if self._chooses else ("", "about")
         self.tell(
             f"Trainings that are left: {sum(map(sum, left.values()))}{more}. They take {word} {time_needed} here, "

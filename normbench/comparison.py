@@ -20,6 +20,7 @@ from normbench.device import commit, versions
 from normbench.gaps import gaps, seeds_to_find
 from normbench.runs import Arm, Arms
 from normbench.stats import Difference, superiority, winners
+from normbench.words import fixed
 
 # An arm is called unstable where its seeds lie further apart than this many points, and than this many times those of
 # the middle arm. Its mean says little then.
@@ -238,7 +239,7 @@ def _said(arm: Arm | str) -> str:
 
 
 def _points(lead: Difference) -> str:
-    return f"{lead.estimate:.2f} points (95 % interval {lead.low:.2f} to {lead.high:.2f})".replace("-", "−")
+    return f"{fixed(lead.estimate)} points (95 % interval {fixed(lead.low)} to {fixed(lead.high)})"
 
 
 def _listed(names: Sequence[str]) -> str:

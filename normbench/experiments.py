@@ -20,7 +20,7 @@ from normbench.train import Run, train, train_or_diverge
 
 CHECKOUT = Path(__file__).parent.parent
 RESULTS = CHECKOUT / "results" if (CHECKOUT / "results").is_dir() else Path("results")  # of an installed package
-DIVERGED = 50.0  # a training that ends below so many % has not learned
+LEARNED = 50.0  # a training that ends below so many % has not learned; one that diverged neither
 HELD_OUT = 10_000  # training images that stand in for the test set where something is chosen
 
 
@@ -133,17 +133,17 @@ def with_best_rates(folder: Path) -> list[Config]:
     return [max(near_rates(config), key=lambda rate: tried[rate].accuracy.mean) for config in IN_SMALL_BATCHES]
 
 
-def diverged(tried: Iterable[Arm]) -> int:
+def unlearned(tried: Iterable[Arm]) -> int:
     """How many of the trainings have not learned."""
-    return sum(int((arm.last() < DIVERGED).sum()) for arm in tried)
+    return sum(int((arm.last() < LEARNED).sum()) for arm in tried)
 
 
 def shortfall(tried: Iterable[Arm], lr: float) -> float:
     """How far, in points, the mean accuracy with the learning rate `lr` lies below that with the best rate tried.
 
-    A rate with which a training diverged is not the best.
+    A rate with which a training has not learned is not the best.
     """
-    means = {arm.config.lr: arm.accuracy.mean for arm in tried if not diverged([arm])}
+    means = {arm.config.lr: arm.accuracy.mean for arm in tried if not unlearned([arm])}
     return max(means.values()) - means[lr]
 
 

@@ -90,10 +90,14 @@ def conditions(arms: Collection[Arm]) -> str:
     counts = sorted(len(arm.runs) for arm in arms)
     several = f"{counts[0]} seeds" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
     seeds = f"seed {seeds.pop()}" if len(seeds) == 1 else several + (" an arm" if len(arms) > 1 else "")
-    devices = {run.device for run in runs}
-    kinds = sorted({"CPUs" if name.startswith("CPU") else "GPUs" for name in devices})
-    device = devices.pop() if len(devices) == 1 else f"several {' and '.join(kinds)}"
-    return f"{data_title(runs[0].dataset)}, {images}{lengths(runs)}, {seeds}, {device}"
+    return f"{data_title(runs[0].dataset)}, {images}{lengths(runs)}, {seeds}, {_devices({run.device for run in runs})}"
+
+
+def _devices(names: Collection[str]) -> str:
+    """The only one's name, or how many kinds there are: "2 kinds of CPU", "CPU and GPU"."""
+    kinds = Counter("CPU" if name.startswith("CPU") else "GPU" for name in names)
+    several = " and ".join(f"{n} kinds of {kind}" if n > 1 else kind for kind, n in sorted(kinds.items()))
+    return several if len(names) > 1 else next(iter(names))
 
 
 def lengths(runs: Iterable[Run]) -> str:
@@ -115,8 +119,11 @@ def _accuracy(arms: Arms) -> str:
     return "Accuracy on held-out training images" if held_out else "Test accuracy"
 
 
-def _failed(arms: Iterable[Arm]) -> float:
-    """The accuracy in % up to which a training has failed: half the best, for no axis could show it and the others."""
+def _unlearned(arms: Iterable[Arm]) -> float:
+    """The accuracy in % up to which a training counts as one that has not learned: half the best.
+
+    No axis could show it and the others.
+    """
     return max(arm.last().max() for arm in arms) / 2
 
 
@@ -247,7 +254,7 @@ def _curves(axes: Axes, arms: Sequence[Arm], names: Sequence[str], metric: str, 
 def plot_arms(arms: Arms) -> Figure:
     """A row an arm: the last epoch's accuracy of each seed, and their mean with its 95 % interval.
 
-    Arms with a failed training stand at the edge, as arrows with their numbers: no axis could show them and the others.
+    Arms with a training that has not learned stand at the edge, as arrows with their numbers.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.4 * len(arms)))
     _rows(axes, arms.values(), [arm.label for arm in arms.values()])
@@ -278,11 +285,11 @@ def plot_answer(panels: Mapping[str, Arms]) -> Figure:
 def _rows(axes: Axes, arms: Iterable[Arm], names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, weight="bold")
     arms = list(arms)
-    failed = _failed(arms)
+    too_low = _unlearned(arms)
     for row, (arm, tick) in enumerate(zip(arms, axes.get_yticklabels())):
         values, mean, color = arm.last(), arm.accuracy, NORMALIZATIONS[arm.config.nm].colour
         text = dict(transform=axes.get_yaxis_transform(), va="center_baseline", color=color)
-        if values.min() < failed:
+        if values.min() < too_low:
             axes.plot([0.02], [row], "<", markersize=9, transform=axes.get_yaxis_transform(), color=color)
             axes.text(0.05, row, f"seeds: {values.min():.2f} to {values.max():.2f}", **text)
         else:
@@ -318,22 +325,22 @@ def plot_groups(arms: Arms) -> Figure:
 def plot_rates(arms: Arms) -> Figure:
     """Accuracy against learning rate: a dot a run, a line a normalization through the means.
 
-    Trainings that diverged or learned next to nothing are counted at the foot of the axes, and are in no mean.
+    Trainings that have not learned are counted at the foot of the axes, and are in no mean.
     """
     families, lines, counted = list(_labelled_families(arms, "lr")), [], Counter()
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    note = "Dots: seeds; lines: means. ×1/3: of three, one diverged or has less than half of the best"
-    too_low = _failed(arms.values())
+    note = "Dots: seeds; lines: means. ×1/3: one of three has not learned (less than half of the best)"
+    too_low = _unlearned(arms.values())
     _caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
     axes.margins(y=0.12)
     for family, style in families:
         learned = {rate: arm.last()[arm.last() > too_low] for rate, arm in family.items()}
         lines.append(_line(axes, learned, **style))
         for rate, arm in family.items():
-            if failed := len(arm.runs) - len(learned[rate]):
+            if lost := len(arm.runs) - len(learned[rate]):
                 mark = dict(color=style["color"], ha="center", size=10, weight="bold")
                 place = rate, 0.03 + 0.05 * counted[rate]
-                axes.text(*place, f"×{failed}/{len(arm.runs)}", transform=axes.get_xaxis_transform(), **mark)
+                axes.text(*place, f"×{lost}/{len(arm.runs)}", transform=axes.get_xaxis_transform(), **mark)
                 counted[rate] += 1
     rates = Counter(config.lr for config in arms)
     _log(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))

@@ -13,10 +13,11 @@ from matplotlib.patches import Rectangle
 
 from model import NORMALIZATIONS
 from normbench.augment import augmentation, warp
-from normbench.by_hand import CHANNELS, EXAMPLE, Worked, fixed, normalize_by_hand, sets, work_all
+from normbench.by_hand import CHANNELS, EXAMPLE, Worked, normalize_by_hand, sets, work_all
 from normbench.data import Dataset
 from normbench.figures import WIDTH, data_title, styled
 from normbench.train import Run
+from normbench.words import fixed
 
 PER_ROW = 5  # mistakes
 

@@ -18,7 +18,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from matplotlib.figure import Figure
 
@@ -29,8 +28,10 @@ from normbench.comparison import Comparison
 from normbench.config import Config
 from normbench.data import Dataset, load, title
 from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
+from normbench.findings import findings
 from normbench.runs import Arm, Arms
 from normbench.train import Run
+from normbench.words import count, duration, fixed, in_unit, interval, percent, signed
 
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
@@ -316,9 +317,9 @@ def _environment(numbers: Numbers) -> Environment:
         "NORMALIZATIONS": NORMALIZATIONS,
         "MARGIN": gaps.MARGIN,
         "WINNERS": WINNERS,
-        "DIVERGED": experiments.DIVERGED,
-        "diverged": experiments.diverged,
-        "learned": lambda arms: [arm for arm in arms if not experiments.diverged([arm])],
+        "LEARNED": experiments.LEARNED,
+        "unlearned": experiments.unlearned,
+        "learned": lambda arms: [arm for arm in arms if not experiments.unlearned([arm])],
         "first_epoch": first_epoch,
         "typical_difference": gaps.typical_difference,
         "highest": lambda arms, metric: max(arm.last(metric).max() for arm in arms),
@@ -334,36 +335,9 @@ def _environment(numbers: Numbers) -> Environment:
     return environment
 
 
-def fixed(value: float, digits: int = 2) -> str:
-    """`value` with so many decimals, and a true minus sign."""
-    return f"{value:z,.{digits}f}".replace("-", "−")
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """`value` with so many decimals, always with its sign."""
-    return f"{value:+z.{digits}f}".replace("-", "−")
-
-
-def in_unit(value: float, unit: str) -> str:
-    """The value of a claim's interval as text: differences with their sign."""
-    if unit in ("points", "nats"):
-        return signed(value, {"points": 3, "nats": 4}[unit])
-    return f"{value:.0f} %" if unit == "%" else fixed(value)
-
-
-def interval(value: stats.Interval | stats.Summary, digits: int = 2) -> str:
-    """The ends of an interval of differences: "−0.04 to +0.02"."""
-    return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
-
-
 def first_epoch(run: Run, accuracy: float) -> int | None:
     """The first epoch after which the test accuracy was at least so many %; None where there was none."""
     return next((row["epoch"] for row in run.history if row["test_accuracy"] >= accuracy), None)
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """A share of 1 in %."""
-    return f"{100 * share:.{digits}f} %"
 
 
 def conditions(arms: Iterable[Arm]) -> str:
@@ -401,75 +375,3 @@ def parameters_table() -> str:
 def _tables():
     """The macros of the template tables.md."""
     return _environment(Numbers()).get_template("tables.md").module
-
-
-# The notebook's own trainings: nobody has seen them yet, so that their sentences are put together here
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, in the singular or the plural."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-
-
-def result_line(run: Run) -> str:
-    """One run in one sentence."""
-    return (
-        f"{run.config.label} on {title(run.dataset)}: {run.last['test_accuracy']:.2f} % of {len(run.correct):,} test "
-        f"images right after {count(run.config.epochs, 'epoch')} (seed {run.config.seed}), {run.errors:,} wrong; "
-        f"{run.parameters:,} parameters, {duration(run.seconds)} on {run.device}"
-    )
-
-
-def findings(trained: Sequence[Run]) -> str:
-    """What the runs show, as a Markdown list."""
-    sentences = [_ranking(trained), _gaps(trained), _shared_errors(trained)]
-    if any(run.config.l1 for run in trained):
-        sentences.insert(1, _penalty(trained))
-    return "\n".join(f"- {sentence}" for sentence in sentences)
-
-
-def _ranking(trained: Sequence[Run]) -> str:
-    ranked = sorted(trained, key=lambda run: run.errors)
-    first, last, n = ranked[0], ranked[-1], len(ranked[0].correct)
-    scores = ", ".join(f"{run.config.label} {run.last['test_accuracy']:.2f} %" for run in ranked)
-    share = sum(run.errors for run in trained) / (n * len(trained))
-    noise = 100 * math.sqrt(share * (1 - share) / n)
-    p = stats.mcnemar(first.correct.numpy(), last.correct.numpy())
-    chance = f"p = {p:.2f}" if p >= 0.01 else "p < 0.01"
-    return (
-        f"**This run's order**: {scores}. First and last are {count(last.errors - first.errors, 'image')} apart, "
-        f"{100 * (last.errors - first.errors) / n:.2f} points. The sampling error of one such accuracy is {noise:.2f} "
-        f"points; McNemar's exact test, which compares these two trained networks and not the two methods, gives "
-        f"{chance}. One seed names no winner: another may turn the order round."
-    )
-
-
-def _penalty(trained: Sequence[Run]) -> str:
-    penalized = next(run for run in trained if run.config.l1)
-    loss, penalty = penalized.last["train_loss"], penalized.last["penalty"]
-    others = ", ".join(f"{run.config.label} {run.last['train_loss']:.4f}" for run in trained if not run.config.l1)
-    return (
-        f"**Fit and penalty**: in the last epoch the data term of {penalized.config.label} is {loss:.4f} (the others: "
-        f"{others}), and its penalty λ·Σ\\|p\\| is {penalty:.4f}. A curve of their sum, {loss + penalty:.4f}, could "
-        f"not be compared with the other curves."
-    )
-
-
-def _gaps(trained: Sequence[Run]) -> str:
-    gaps = ", ".join(
-        f"{run.config.label} {signed(run.last['train_accuracy'] - run.last['test_accuracy'])}" for run in trained
-    )
-    return (
-        f"**Training accuracy − test accuracy**, in points: {gaps}. Training images are distorted and test images are "
-        f"not: where the number is below zero, training is the harder task."
-    )
-
-
-def _shared_errors(trained: Sequence[Run]) -> str:
-    wrong = ~torch.stack([run.correct for run in trained])
-    by_all, by_any = int(wrong.all(dim=0).sum()), int(wrong.any(dim=0).sum())
-    return f"**Shared mistakes**: of {count(by_any, 'test image')} that at least one model gets wrong, {by_all} by all."

@@ -24,8 +24,10 @@ import torch
 from normbench.config import Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer, full_name, local
+from normbench.fingerprint import network_fingerprint
 from normbench.stats import Summary, summary
-from normbench.train import Run, build, network_fingerprint, train
+from normbench.train import Run, build, train
+from normbench.words import duration
 
 
 def run_all(
@@ -100,13 +102,6 @@ def _print_finished(name: str, run: Run, total: int, left: int, pace: float) -> 
     rest = f", about {duration(pace * left)} left" if left else ""
     score = run.failure or f"{run.last['test_accuracy']:.2f} %"
     print(f"{name}: {score}  ({total - left} of {total}{rest})", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 # All of a config that the network depends on, but for the seed, which decides its weights.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from normbench import runs
 from normbench.config import Config
@@ -81,6 +82,12 @@ def made_up_run(nm, errors, l1=0.0, accuracies=(90.0, 99.0, 98.0)):
     return Run(Config(nm, l1=l1, epochs=3), "made-up", history, correct, parameters=7000, seconds=4.0, device="CPU")
 
 
+@pytest.fixture
+def three():
+    """The studies' three models, with 4, 1 and 3 wrong test images."""
+    return [made_up_run("BN", 4, l1=1e-4), made_up_run("GN", 1), made_up_run("LN", 3)]
+
+
 def run_of(config, accuracy, dataset="mnist", images=1000, best=None, lag=0.0, **row):
     """A made-up run of `config` with that last-epoch test accuracy, wrong on its first test images.
 
@@ -136,6 +143,14 @@ def write_results(folder, accuracy, deviation=0.05, **row):
     for name in ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare"):
         if (path := ROOT / "results" / f"{name}.jsonl").exists():
             (folder / path.name).write_bytes(path.read_bytes())
+
+
+def leaky(net):
+    """A `Net` with another activation, which its state does not tell."""
+    for i, layer in enumerate(net.features):
+        if isinstance(layer, nn.ReLU):
+            net.features[i] = nn.LeakyReLU(inplace=True)
+    return net
 
 
 def interrupted(command, folder, marker):

@@ -8,7 +8,7 @@ from conftest import made_up_arms, made_up_run, run_of, write_results
 from model import WIDTHS
 from normbench import experiments
 from normbench.config import Config
-from normbench.experiments import EXPERIMENTS, GRID, GROUPS, MAIN, STUDY_C, Experiment, diverged, finished
+from normbench.experiments import EXPERIMENTS, GRID, GROUPS, MAIN, STUDY_C, Experiment, finished, unlearned
 from normbench.runs import append
 
 
@@ -45,15 +45,15 @@ def test_an_unfinished_experiment_says_how_it_goes_on(tmp_path):
         finished("ghosts", tmp_path)
 
 
-def test_shortfall_is_against_the_best_rate_that_does_not_diverge():
+def test_shortfall_is_against_the_best_rate_with_which_all_learn():
     accuracies = {0.05: 98.0, 0.1: 98.5, 0.4: 98.6}
     configs = [Config(lr=lr) for lr in accuracies]
     tried = made_up_arms(configs, lambda config: accuracies[config.lr], seeds=3, deviation=0.0)
-    assert experiments.shortfall(tried.values(), 0.1) == pytest.approx(0.1) and diverged(tried.values()) == 0
+    assert experiments.shortfall(tried.values(), 0.1) == pytest.approx(0.1) and unlearned(tried.values()) == 0
     highest = tried[configs[-1]]
     stuck = dataclasses.replace(highest.runs[0], history=({"epoch": 1, "test_accuracy": 10.6},))
     tried[highest.config] = dataclasses.replace(highest, runs=(stuck, *highest.runs[1:]))
-    assert experiments.shortfall(tried.values(), 0.1) == 0 and diverged(tried.values()) == 1
+    assert experiments.shortfall(tried.values(), 0.1) == 0 and unlearned(tried.values()) == 1
     assert experiments.shortfall(tried.values(), 0.05) == pytest.approx(0.5)
 
 

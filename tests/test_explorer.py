@@ -8,6 +8,7 @@ from conftest import write_results
 
 from model import normalization
 from normbench import by_hand, report
+from normbench.words import fixed
 
 METHODS = ("BN", "GN", "LN", "IN")
 OTHER = torch.tensor([[[[7.25, -3, 0.5]], [[0, 2, 2]], [[1, -1, 4]]]]).double().repeat(2, 1, 1, 1)
@@ -88,7 +89,7 @@ def test_it_shows_the_steps_that_one_takes_by_hand(explorer, nm):
         assert step in steps
     y = by_hand.normalize_by_hand(by_hand.EXAMPLE, nm).flatten()[30]
     assert steps[-1].endswith(f"= {by_hand.show(y.item())}")
-    assert explorer.get_attribute("#x [data-i='30']", "aria-label").endswith(f"becomes {by_hand.fixed(y.item(), 2)}")
+    assert explorer.get_attribute("#x [data-i='30']", "aria-label").endswith(f"becomes {fixed(y.item(), 2)}")
     sharing = by_hand.sets(nm, by_hand.EXAMPLE.shape).flatten() == set_number
     shares = "cells => cells.map(cell => cell.classList.contains('shares'))"
     for side in "xy":

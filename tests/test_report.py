@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import made_up_run, write_results
+from conftest import write_results
 
 from model import NORMALIZATIONS, Net
 from normbench import report
@@ -14,11 +14,6 @@ from normbench.report import BrokenConclusion, Numbers, page
 
 TEMPLATES = [str(path.relative_to(report.TEMPLATES)) for path in report.TEMPLATES.rglob("*.md")]
 MADE = [name for name in TEMPLATES if name != "tables.md"]
-
-
-@pytest.fixture
-def three():
-    return [made_up_run("BN", 4, l1=1e-4), made_up_run("GN", 1), made_up_run("LN", 3)]
 
 
 @pytest.fixture(scope="session")
@@ -118,48 +113,11 @@ def test_results_table_reports_the_last_epoch_and_names_the_best(three):
         assert fact in text
 
 
-def test_findings_are_computed(three):
-    order, penalty, gap, shared = report.findings(three).splitlines()
-    assert order.index("GN 9") < order.index("LN 9") < order.index("BN + L1 9")
-    assert "3 images apart, 1.50 points" in order
-    assert "accuracy is 0.81 points" in order  # 100·sqrt(p(1 - p)/200), p = 8/600
-    assert "p = 0.25" in order  # 3 against 0: 2 / 2³
-    assert (
-        "is 0.2500" in penalty and "GN 0.2500, LN 0.2500" in penalty and "is 0.1000" in penalty and "0.3500" in penalty
-    )
-    assert "BN + L1 −0.50" in gap
-    assert "4 test images" in shared and "1 by all" in shared
-
-
-def test_findings_without_a_penalty_and_in_the_singular():
-    apart = [made_up_run("GN", 1), made_up_run("LN", 2)]
-    order, _, shared = report.findings(apart).splitlines()
-    assert "1 image apart" in order and "2 test images" in shared
-    far = report.findings([made_up_run("GN", 0), made_up_run("LN", 100)])
-    assert "p < 0.01" in far
-    one_epoch = report.result_line(made_up_run("GN", 4, accuracies=(98.0,)))
-    assert "after 3 epochs" in one_epoch  # the config's
-
-
 def test_conditions_tell_where_devices_are_mixed(scenarios):
     (first, *_) = Numbers(scenarios["same"]).arms("luck")
     assert "; CPU; " in report.conditions([first])
     other = replace(first.runs[0], device="GPU")
     assert "; 1 on GPU, 99 on CPU; " in report.conditions([replace(first, runs=(other, *first.runs[1:]))])
-
-
-def test_result_line():
-    text = report.result_line(made_up_run("GN", 4))
-    for fact in ("GN on made-up: 98.00 % of 200 test images", "3 epochs", "seed 0", "4 wrong", "7,000", "4 s on CPU"):
-        assert fact in text
-
-
-@pytest.mark.parametrize(
-    "value, digits, plain, with_sign",
-    ((-0.001, 2, "0.00", "+0.00"), (-1.5, 1, "−1.5", "−1.5"), (1234.5, 1, "1,234.5", "+1234.5")),
-)
-def test_numbers_as_text(value, digits, plain, with_sign):
-    assert report.fixed(value, digits) == plain and report.signed(value, digits) == with_sign
 
 
 def test_parameters_table_counts():

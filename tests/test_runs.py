@@ -253,8 +253,8 @@ def test_a_line_a_finished_training_says_how_far_it_is(few_digits, path, capsys,
     run_all(configs, few_digits, path, trainer=make)
     assert capsys.readouterr().out.splitlines() == [
         "3 of 4 trainings are to be done",
-        "GN, seed 2: 92.00 %  (2 of 4, about 20 min left)",
-        "GN, seed 1: 91.00 %  (3 of 4, about 10 min left)",
+        "GN, seed 2: 92.00 %  (2 of 4, about 20 minutes left)",
+        "GN, seed 1: 91.00 %  (3 of 4, about 10 minutes left)",
         "GN, seed 3: 93.00 %  (4 of 4)",
     ]
     run_all(configs, few_digits, path, trainer=make)

@@ -1,0 +1,42 @@
+"""Numbers as text, the same everywhere: with a true minus sign, with their unit, in the singular or the plural."""
+
+from normbench.stats import Interval, Summary
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """`value` with so many decimals, a true minus sign, and no minus before a zero."""
+    return f"{value:z,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """`value` with so many decimals, always with its sign."""
+    return f"{value:+z.{digits}f}".replace("-", "−")
+
+
+def interval(value: Interval | Summary, digits: int = 2) -> str:
+    """The ends of an interval of differences: "−0.04 to +0.02"."""
+    return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of 1 in %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def in_unit(value: float, unit: str) -> str:
+    """The value of a claim's interval as text: differences with their sign."""
+    if unit in ("points", "nats"):
+        return signed(value, {"points": 3, "nats": 4}[unit])
+    return f"{value:.0f} %" if unit == "%" else fixed(value)
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,16 @@
+import pytest
+
+from normbench.words import count, duration, fixed, signed
+
+
+@pytest.mark.parametrize(
+    "value, digits, plain, with_sign",
+    ((-0.001, 2, "0.00", "+0.00"), (-1.5, 1, "−1.5", "−1.5"), (1234.5, 1, "1,234.5", "+1234.5")),
+)
+def test_numbers_as_text(value, digits, plain, with_sign):
+    assert fixed(value, digits) == plain and signed(value, digits) == with_sign
+
+
+def test_counts_and_durations():
+    assert (count(1, "epoch"), count(1200, "epoch")) == ("1 epoch", "1,200 epochs")
+    assert [duration(seconds) for seconds in (89, 90, 5399, 5400)] == ["89 s", "2 minutes", "90 minutes", "1.5 hours"]
