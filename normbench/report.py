@@ -189,16 +189,23 @@ class Numbers:
         pairs = list(combinations([arm.label for arm in self.arms(name, *labels)], 2))
         return all(gaps.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
 
-    def differing(self, name: str, *labels: str, **values) -> list[tuple[str, str, stats.Difference]]:
-        """The pairs of arms that differ, in one family of all pairs: higher arm, lower arm, gap.
+    def pairs(self, name: str, *labels: str, **values) -> list[tuple[Arm, Arm, stats.Difference]]:
+        """All pairs of arms, in one family: higher arm, lower arm, gap.
 
         With `values`, of the arms alone whose config has all of them.
         """
         arms = [arm for arm in self.arms(name, *labels) if _has(arm.config, values)]
         pairs = list(combinations(sorted(arms, key=lambda arm: -arm.accuracy.mean), 2))
         gap = partial(gaps.gap, self.experiment(name), family=len(pairs))
-        found = [(a.label, b.label, gap(a.config, b.config)) for a, b in pairs]
-        return [(a, b, gap) for a, b, gap in found if gap.low > 0]
+        return [(a, b, gap(a.config, b.config)) for a, b in pairs]
+
+    def differing(self, name: str, *labels: str, **values) -> list[tuple[Arm, Arm, stats.Difference]]:
+        """Those of the `pairs` that differ."""
+        return [(a, b, gap) for a, b, gap in self.pairs(name, *labels, **values) if gap.low > 0]
+
+    def seeds_to_find(self, name: str, a: Arm, b: Arm, family: int) -> int | None:
+        """`gaps.seeds_to_find` of two arms of an experiment."""
+        return gaps.seeds_to_find(self.experiment(name), a.config, b.config, family)
 
     def gaps(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[stats.Difference]:
         """The gap of each pair of arms, in one family."""
@@ -297,7 +304,7 @@ def _environment(numbers: Numbers) -> Environment:
         name: getattr(numbers, name)
         for name in (
             *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries"),
-            *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "differing", "winners", "shortfalls"),
+            *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "pairs", "differing", "winners", "shortfalls"),
         )
     }
     environment.globals |= {

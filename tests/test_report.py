@@ -86,10 +86,26 @@ def test_numbers_of_pages_come_from_the_results(scenarios):
     for claim in claims(scenarios["ranked"]).values():
         assert f"{claim.says} | **{claim.verdict}**" in text
     differing = numbers.differing("head_to_head", "BN", "GN", "LN")
-    assert [(a, b) for a, b, _ in differing] == [("BN", "GN"), ("BN", "LN"), ("GN", "LN")]
+    assert [(a.label, b.label) for a, b, _ in differing] == [("BN", "GN"), ("BN", "LN"), ("GN", "LN")]
     assert numbers.widest("head_to_head", "BN", "GN", "LN")[:2] == ("BN", "LN")
     assert not numbers.all_same("head_to_head", "BN", "GN")
     assert numbers.winners("head_to_head", "BN", "GN") == pytest.approx({"BN": 1.0, "GN": 0.0})
+
+
+def test_pairs_say_how_sure_they_are_and_what_would_make_them_surer(scenarios):
+    def rows(scenario):
+        numbers = Numbers(scenarios[scenario])
+        tables = report._environment(numbers).get_template("tables.md").make_module({"numbers": numbers})
+        table = tables.pairs_table("cifar10", numbers.pairs("cifar10", "BN", "GN", "none"))
+        return [[cell.strip() for cell in row.split("|")] for row in table.splitlines() if " − " in row]
+
+    assert [(row[1], *row[4:6]) for row in rows("ranked")] == [
+        ("BN − GN", "100 %", "enough"),
+        ("BN − none", "100 %", "enough"),
+        ("GN − none", "100 %", "enough"),
+    ]
+    unsure = [row[5] for row in rows("same")]
+    assert len(unsure) == 3 and all(seeds.startswith(("about ", "no number")) for seeds in unsure)
 
 
 def test_an_unfinished_experiment_says_so(scenarios, tmp_path):
