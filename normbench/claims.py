@@ -12,7 +12,7 @@ from scipy.stats import norm
 from normbench.config import Config
 from normbench.data import title
 from normbench.experiments import MAIN, PLAIN, RESULTS, STRONG_L1, WITH_L1, finished
-from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide
+from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide, seeds_to_tell
 from normbench.runs import Arms
 from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
 
@@ -26,7 +26,7 @@ class Claim:
     """A published claim and its verdict.
 
     `interval` is of what `measured` names, in `unit`, and is the one that decides; `trained` says on which trainings
-    it rests; `needs` is about how many seeds an arm would decide what is undecided, where that can be told.
+    it rests; `needs` is about how many seeds an arm would decide what is undecided, None where no number would.
     """
 
     study: str
@@ -37,6 +37,13 @@ class Claim:
     trained: str
     unit: str = "points"
     needs: int | None = None
+
+    @property
+    def hint(self) -> str:
+        """What would decide an undecided claim."""
+        if self.verdict != UNDECIDED:
+            return ""
+        return f"about {self.needs:,} seeds an arm would tell" if self.needs else "only more test images would tell"
 
 
 def claims(results: Path = RESULTS) -> dict[str, Claim]:
@@ -82,7 +89,7 @@ def _above(arms: Arms, pairs: Sequence[tuple[Config, Config]], study: str, says:
     against = [pair for pair in pairs if intervals[pair].high < 0 or same(intervals[pair])]
     deciding = min(against or pairs, key=lambda pair: intervals[pair].low)
     decided = verdict(all(interval.low > 0 for interval in intervals.values()), bool(against))
-    needs = seeds_to_decide(arms, *deciding) if decided == UNDECIDED else None
+    needs = seeds_to_decide(arms, *deciding, len(pairs)) if decided == UNDECIDED else None
     return Claim(study, says, decided, _names(*deciding), intervals[deciding], trained(arms), needs=needs)
 
 
@@ -182,7 +189,7 @@ def normalization_matters(mnist: Arms) -> Claim:
     decided = verdict(intervals[widest].low > 0, all(map(same, intervals.values())))
     if decided != CONFIRMED:
         widest = max(intervals, key=lambda pair: intervals[pair].high)
-    needs = seeds_to_decide(mnist, *widest) if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *widest, len(pairs)) if decided == UNDECIDED else None
     says = "the normalizations differ in accuracy"
     return Claim("A to E", says, decided, _names(*widest), intervals[widest], trained(mnist), needs=needs)
 
@@ -194,7 +201,7 @@ def l1_gain(mnist: Arms) -> Claim:
     gaining = [pair for pair in pairs if intervals[pair].low > 0]
     largest = max(gaining or pairs, key=lambda pair: intervals[pair].high)
     decided = verdict(all(interval.high < MARGIN for interval in intervals.values()), bool(gaining))
-    needs = seeds_to_decide(mnist, *largest) if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *largest, len(pairs)) if decided == UNDECIDED else None
     says = "L1 is not effective in a CNN"
     return Claim("E", says, decided, _names(*largest), intervals[largest], trained(mnist), needs=needs)
 
@@ -203,7 +210,7 @@ def l1_cost(mnist: Arms) -> Claim:
     pair = WITH_L1["BN"], PLAIN["BN"]
     cost = gap(mnist, *pair)
     decided = verdict(cost.low > -MARGIN, cost.high < 0 and cost.low <= -MARGIN)
-    needs = seeds_to_decide(mnist, *pair) if decided == UNDECIDED else None
+    needs = seeds_to_tell(mnist, *pair, distance=abs(cost.estimate + MARGIN)) if decided == UNDECIDED else None
     says = "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
     return Claim("B", says, decided, _names(*pair), cost, trained(mnist), needs=needs)
 
@@ -225,14 +232,15 @@ def spread(cifar10: Arms) -> Claim:
     """D's code builds batch norm in all three of its models."""
     gn, ln = (next(config for config in cifar10 if config.nm == nm) for nm in ("GN", "LN"))
     apart = gap(cifar10, gn, ln)
+    decided = verdict(apart.low > 0 and apart.high >= D_SPREAD, apart.high < D_SPREAD)
     return Claim(
         "D",
         f"on CIFAR-10, GN is {D_SPREAD:.2f} points above LN",
-        verdict(apart.low > 0 and apart.high >= D_SPREAD, apart.high < D_SPREAD),
+        decided,
         _names(gn, ln),
         apart,
         trained(cifar10),
-        needs=seeds_to_decide(cifar10, gn, ln) if apart.low <= 0 and apart.high >= D_SPREAD else None,
+        needs=seeds_to_tell(cifar10, gn, ln, distance=abs(D_SPREAD - apart.estimate)) if decided == UNDECIDED else None,
     )
 
 
@@ -247,7 +255,7 @@ def small_batches(ghosts: Arms) -> Claim:
         "BN with 32 images a statistic − with 2",
         loss,
         trained(ghosts),
-        needs=seeds_to_decide(ghosts, many, few) if loss.low <= 0 <= loss.high else None,
+        needs=seeds_to_tell(ghosts, many, few) if loss.low <= 0 <= loss.high else None,
     )
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from normbench import figures, runs
 from normbench.data import HELD_OUT, title
 from normbench.device import commit, versions
-from normbench.gaps import gaps, seeds_to_find
+from normbench.gaps import gaps, seeds_to_tell
 from normbench.runs import Arm, Arms
 from normbench.stats import Difference, superiority, winners
 from normbench.words import fixed
@@ -112,7 +112,7 @@ class Result:
         return [arm for arm, points in spread.items() if points > max(UNSTABLE_POINTS, UNSTABLE_TIMES * middle)]
 
     def _seeds_to_tell(self, a: Arm, b: Arm) -> int | None:
-        return seeds_to_find(self.arms, a.config, b.config, len(self.leads))
+        return seeds_to_tell(self.arms, a.config, b.config, len(self.leads))
 
     def pairs(self) -> pd.DataFrame:
         """A row a pair of arms: their `leads`, how often the first beats the second, and how many seeds would tell."""

@@ -12,7 +12,6 @@ from normbench.stats import (
     accuracy_difference,
     seed_effect,
     seeds_for_accuracy_difference,
-    seeds_needed,
 )
 
 ALPHA = 0.05
@@ -45,13 +44,14 @@ def gaps(arms: Arms, pairs: Sequence[tuple[Config, Config]]) -> dict[tuple[Confi
     return {(a, b): gap(arms, a, b, family=len(pairs)) for a, b in pairs}
 
 
-def seeds_to_find(arms: Arms, a: Config, b: Config, family: int = 1) -> int | None:
+def seeds_to_tell(arms: Arms, a: Config, b: Config, family: int = 1, distance: float | None = None) -> int | None:
     """About how many seeds an arm would have the interval of the `gap` leave out 0 in four of five studies.
 
-    It takes the estimates for the truth. None where even 10,000 are too few: so small a gap needs more test images.
+    With a `distance`, what it leaves out lies so many points from the gap instead. The estimates are taken for the
+    truth. None where even 10,000 are too few: that needs more test images.
     """
     paired, confidence = share_seeds(arms), 1 - ALPHA / family
-    return seeds_for_accuracy_difference(arms[a].correct, arms[b].correct, paired, confidence)
+    return seeds_for_accuracy_difference(arms[a].correct, arms[b].correct, paired, confidence, distance=distance)
 
 
 def same(interval: Interval, margin: float = MARGIN) -> bool:
@@ -59,15 +59,10 @@ def same(interval: Interval, margin: float = MARGIN) -> bool:
     return -margin < interval.low and interval.high < margin
 
 
-def seeds_to_decide(arms: Arms, a: Config, b: Config) -> int:
-    """About how many seeds an arm would tell whether `a` and `b` differ or are closer than `MARGIN`.
-
-    It takes the estimated difference and deviations for the true ones, and a power of 80 %.
-    """
-    first, second = arms[a].last(), arms[b].last()
-    deviation = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))
-    distance = abs(float(first.mean() - second.mean()))
-    return seeds_needed(deviation, max(distance, MARGIN - distance))
+def seeds_to_decide(arms: Arms, a: Config, b: Config, family: int = 1) -> int | None:
+    """`seeds_to_tell` whether `a` and `b` differ or are closer than `MARGIN`, whichever is sooner told."""
+    apart = abs(gap(arms, a, b).estimate)
+    return seeds_to_tell(arms, a, b, family, distance=max(apart, MARGIN - apart))
 
 
 def typical_difference(arm: Arm) -> float:

@@ -203,9 +203,9 @@ class Numbers:
         """Those of the `pairs` that differ."""
         return [(a, b, gap) for a, b, gap in self.pairs(name, *labels, **values) if gap.low > 0]
 
-    def seeds_to_find(self, name: str, a: Arm, b: Arm, family: int) -> int | None:
-        """`gaps.seeds_to_find` of two arms of an experiment."""
-        return gaps.seeds_to_find(self.experiment(name), a.config, b.config, family)
+    def seeds_to_tell(self, name: str, a: Arm, b: Arm, family: int) -> int | None:
+        """`gaps.seeds_to_tell` of two arms of an experiment."""
+        return gaps.seeds_to_tell(self.experiment(name), a.config, b.config, family)
 
     def gaps(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[stats.Difference]:
         """The gap of each pair of arms, in one family."""
@@ -303,8 +303,8 @@ def _environment(numbers: Numbers) -> Environment:
     environment.globals |= {
         name: getattr(numbers, name)
         for name in (
-            *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries"),
-            *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "pairs", "differing", "winners", "shortfalls"),
+            *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries", "shortfalls"),
+            *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "pairs", "differing", "winners"),
         )
     }
     environment.globals |= {

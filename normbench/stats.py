@@ -87,23 +87,30 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, conf
 
 
 def seeds_for_accuracy_difference(
-    a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95, power: float = 0.8
+    a: np.ndarray,
+    b: np.ndarray,
+    paired: bool = False,
+    confidence: float = 0.95,
+    power: float = 0.8,
+    distance: float | None = None,
 ) -> int | None:
-    """About how many seeds an arm would have the interval of `accuracy_difference` leave out 0 with this power.
+    """About how many seeds an arm would have the interval of `accuracy_difference` leave out a value with this power.
 
-    It takes the estimated difference and variances for the true ones. More seeds tell nothing about other test images,
-    so that they may not be enough: None, where 10,000 seeds are too few. Raises ValueError as `accuracy_difference`.
+    The value lies `distance` points from the true difference, or is 0 where no distance is given. The estimated
+    difference and variances are taken for the true ones. More seeds tell nothing about other test images, so that they
+    may not be enough: None, where 10,000 seeds are too few. Raises ValueError as `accuracy_difference`.
     """
     estimate, (*of_seeds, of_images) = _accuracy_variances(a, b, paired)
+    distance = abs(estimate) if distance is None else distance
     tail, candidates = _tail(confidence), range(2, 10_001)
 
     def found(n: int) -> float:
         variances = [(variance * (freedom + 1) / n, n - 1) for variance, freedom in of_seeds]
         error, freedom = _error([*variances, of_images])
-        return float(stats.nct.sf(stats.t.isf(tail, freedom), freedom, abs(estimate) / error)) if error else 1.0
+        return float(stats.nct.sf(stats.t.isf(tail, freedom), freedom, distance / error)) if error else 1.0
 
     index = bisect_left(candidates, power, key=found)
-    return candidates[index] if index < len(candidates) and estimate else None
+    return candidates[index] if index < len(candidates) and distance else None
 
 
 def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, list[tuple[float, int]]]:

@@ -197,7 +197,7 @@ def test_nothing_is_measured_where_nothing_is_left(few_digits, tmp_path, capsys,
     compare(network, few_digits, **options | {"progress": True})
     assert measured == ["GN"]
     assert (
-        "Trainings that are left: 1, and more where the best rate lies at the edge. They take at least 17 min here"
+        "Trainings that are left: 1, and more where the best rate lies at the edge. They take at least 17 minutes here"
         in (capsys.readouterr().out)
     )
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import made_up_arms
 
 from normbench.config import Config
-from normbench.gaps import gap, gaps, same, seeds_to_decide, share_seeds, typical_difference
+from normbench.gaps import gap, gaps, same, seeds_to_decide, seeds_to_tell, share_seeds, typical_difference
 from normbench.runs import Arm
 from normbench.stats import Interval
 
@@ -57,10 +57,20 @@ def test_seeds_to_decide_grow_with_the_noise_and_towards_the_boundary():
             lambda config: 98.0 + apart * (config.nm == "BN") + deviation * (-1) ** config.seed,
             deviation=0.0,
         )
-        return seeds_to_decide(arms, BN, GN)
+        return seeds_to_decide(replace_seeds(arms), BN, GN)
 
     assert needed(0.5, 0.2) > needed(0.5, 0.1) > 1
     assert needed(0.03, 0.1) > needed(0.0, 0.1), "halfway to the margin, neither is easy to show"
+
+
+def test_seeds_to_tell_are_fewer_for_what_lies_further_away_and_none_for_what_images_hide():
+    def accuracies(config):
+        return 98.0 + 0.2 * (config.nm == "BN") + 0.1 * (-1) ** config.seed
+
+    arms = replace_seeds(made_up_arms([BN, GN], accuracies, deviation=0.0))
+    assert 2 <= seeds_to_tell(arms, BN, GN, distance=0.6) < seeds_to_tell(arms, BN, GN, distance=0.4)
+    assert seeds_to_tell(arms, BN, GN) == seeds_to_tell(arms, BN, GN, distance=0.2)
+    assert seeds_to_tell(arms, BN, GN, distance=0.01) is None, "of 1,000 test images"
 
 
 def test_typical_difference_is_the_mean_over_pairs():

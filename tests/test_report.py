@@ -105,7 +105,7 @@ def test_pairs_say_how_sure_they_are_and_what_would_make_them_surer(scenarios):
         ("GN − none", "100 %", "enough"),
     ]
     unsure = [row[5] for row in rows("same")]
-    assert len(unsure) == 3 and all(seeds.startswith(("about ", "no number")) for seeds in unsure)
+    assert len(unsure) == 3 and all(seeds.startswith(("about ", "only more")) for seeds in unsure)
 
 
 def test_an_unfinished_experiment_says_so(scenarios, tmp_path):
