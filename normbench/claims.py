@@ -15,6 +15,7 @@ from normbench.experiments import MAIN, PLAIN, RESULTS, STRONG_L1, WITH_L1, fini
 from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide, seeds_to_tell
 from normbench.runs import Arms
 from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
+from normbench.words import roughly
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "undecided"
 D_SPREAD = 77.60 - 76.45  # points between study D's GN and LN
@@ -43,7 +44,9 @@ class Claim:
         """What would decide an undecided claim."""
         if self.verdict != UNDECIDED:
             return ""
-        return f"about {self.needs:,} seeds an arm would tell" if self.needs else "only more test images would tell"
+        if self.needs:
+            return f"about {roughly(self.needs)} seeds an arm would tell"
+        return "only more test images would tell" if self.unit == "points" else "no number of seeds would tell"
 
 
 def claims(results: Path = RESULTS) -> dict[str, Claim]:
@@ -130,9 +133,7 @@ def consistent(mnist: Arms) -> Claim:
 def _seeds_for_ratio(ratio: float) -> int | None:
     """Seeds an arm that tell a ratio of deviations from 1 with 80 % power: ln s has a variance of 1 / 2(n − 1)."""
     distance = abs(math.log(ratio))
-    if distance < 0.01:
-        return None
-    return math.ceil(1 + ((norm.ppf(1 - ALPHA / 2) + norm.ppf(0.8)) / distance) ** 2)
+    return math.ceil(1 + ((norm.ppf(1 - ALPHA / 2) + norm.ppf(0.8)) / distance) ** 2) if distance else None
 
 
 def training_loss(mnist: Arms) -> Claim:

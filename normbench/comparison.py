@@ -20,7 +20,7 @@ from normbench.device import commit, versions
 from normbench.gaps import gaps, seeds_to_tell
 from normbench.runs import Arm, Arms
 from normbench.stats import Difference, superiority, winners
-from normbench.words import fixed
+from normbench.words import fixed, roughly
 
 # An arm is called unstable where its seeds lie further apart than this many points, and than this many times those of
 # the middle arm. Its mean says little then.
@@ -98,7 +98,7 @@ class Result:
         best, nearest = group[:2]
         hidden = max(max(-lead.low, lead.high) for pair, lead in self.leads.items() if {*pair} <= {*group})
         lead, needed = self.leads[best, nearest], self._seeds_to_tell(best, nearest)
-        what_tells = f"about {needed:,} seeds an arm" if needed else "more test images"
+        what_tells = f"about {roughly(needed)} seeds an arm" if needed else "more test images"
         return [
             f"{_listed([_said(arm) for arm in group])} cannot be told apart with {len(best.runs)} seeds; "
             f"differences of up to {hidden:.2f} points between them may be hidden.",

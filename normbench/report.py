@@ -31,7 +31,7 @@ from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
 from normbench.findings import findings
 from normbench.runs import Arm, Arms
 from normbench.train import Run
-from normbench.words import count, duration, fixed, in_unit, interval, percent, signed
+from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly, signed
 
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
@@ -299,7 +299,7 @@ def _environment(numbers: Numbers) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"fixed": fixed, "signed": signed, "interval": interval, "percent": percent, "title": title}
+    environment.filters |= {words.__name__: words for words in (fixed, signed, interval, percent, roughly, title)}
     environment.globals |= {
         name: getattr(numbers, name)
         for name in (

@@ -79,8 +79,9 @@ def test_noise_leaves_claims_undecided(rule, accuracy):
 def test_an_undecided_claim_says_what_would_decide_it():
     sure, unsure = (claims.best(made_up_arms(MNIST, by_norm(BN=lead), deviation=0.5, seeds=10)) for lead in (9.0, 0.3))
     assert sure.hint == "" and re.fullmatch(r"about \d+ seeds an arm would tell", unsure.hint)
-    assert replace(unsure, needs=3170).hint == "about 3,170 seeds an arm would tell"
+    assert replace(unsure, needs=3170).hint == "about 3,200 seeds an arm would tell"
     assert replace(unsure, needs=None).hint == "only more test images would tell"
+    assert replace(unsure, needs=None, unit="ratio").hint == "no number of seeds would tell"
 
 
 def test_the_interval_beside_a_verdict_decides_it():

@@ -1,6 +1,6 @@
 import pytest
 
-from normbench.words import count, duration, fixed, signed
+from normbench.words import count, duration, fixed, roughly, signed
 
 
 @pytest.mark.parametrize(
@@ -13,4 +13,5 @@ def test_numbers_as_text(value, digits, plain, with_sign):
 
 def test_counts_and_durations():
     assert (count(1, "epoch"), count(1200, "epoch")) == ("1 epoch", "1,200 epochs")
+    assert [roughly(number) for number in (7, 17, 126, 311_413)] == ["7", "17", "130", "310,000"]
     assert [duration(seconds) for seconds in (89, 90, 5399, 5400)] == ["89 s", "2 minutes", "90 minutes", "1.5 hours"]
