@@ -27,7 +27,7 @@ from benchmarks.loop import conventional_epoch, our_epoch, timed
 from model import NORMALIZATIONS
 from normbench.data import load, title
 from normbench.device import choose_device, device_name
-from normbench.figures import styled
+from normbench.style import styled
 from normbench.train import Config, build
 
 SAVED, DRAWN = Path("results/cost.jsonl"), Path("images/cost.png")

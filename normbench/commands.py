@@ -17,9 +17,10 @@ from normbench.config import Config
 from normbench.data import Dataset, load
 from normbench.device import choose_device, device_name, is_out_of_memory
 from normbench.engines import Engine, local, on_ray, usual_workers
-from normbench.figures import plot_overview, save
+from normbench.figures import plot_overview
 from normbench.findings import result_line
 from normbench.pictures import plot_misclassified
+from normbench.style import save
 from normbench.swap import normalizations
 from normbench.train import Run, build
 from normbench.train import train as train_one

@@ -20,6 +20,7 @@ from normbench.device import commit, versions
 from normbench.gaps import gaps, seeds_to_tell
 from normbench.runs import Arm, Arms
 from normbench.stats import Difference, superiority, winners
+from normbench.style import png
 from normbench.words import fixed, roughly
 
 # An arm is called unstable where its seeds lie further apart than this many points, and than this many times those of
@@ -253,4 +254,4 @@ def _template(name: str) -> Template:
 
 def _embedded(figure: Figure) -> str:
     """The figure as the address of a picture that stands in the address itself."""
-    return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"

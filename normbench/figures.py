@@ -1,44 +1,29 @@
 """Runs and arms become matplotlib figures, one colour a normalization, with text that a phone still shows legibly."""
 
-import io
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import wraps
 from math import inf
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import PIL.Image
-from IPython.display import Image
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import offset_copy
-from scipy.optimize import isotonic_regression
+from matplotlib.ticker import MaxNLocator
 
 from model import NORMALIZATIONS
 from normbench.config import Config
 from normbench.data import title as data_title
 from normbench.runs import Arm, Arms
 from normbench.stats import best_of, summary
+from normbench.style import WIDTH, caption, label_ends, log_scale, styled
 from normbench.train import Run
+from normbench.words import count
 
-WIDTH = 7.0  # inches of every figure: text of 12 points is 10 pixels high where the figure is shown 420 pixels wide
-GREY = "#666666"
 SHADES = (NORMALIZATIONS["BN"].colour, "#4AA3DF", "#00344F")  # of batch norm's blue, where a figure has nothing else
 MARKERS, DASHES = ("o", "s", "^"), ("-", "--", "-.")
-STYLE = {
-    **{"font.size": 12, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left"},
-    **{"axes.spines.top": False, "axes.spines.right": False},
-    **{"axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "legend.frameon": False},
-    **{"figure.facecolor": "white", "figure.dpi": 140, "figure.constrained_layout.use": True, "lines.linewidth": 2},
-}
 METRICS = {
     "test_loss": "Test loss (nats)",
     "test_accuracy": "Test accuracy (%)",
@@ -46,40 +31,6 @@ METRICS = {
     "train_accuracy": "Training accuracy (%)",
 }
 INTERVALS = "Dots: seeds. Diamonds, bars and numbers: means, 95 % intervals"
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Have `draw` work in this project's style, and keep its figure out of pyplot's list of those to be shown.
-
-    A notebook then shows a figure once, where it is returned.
-    """
-
-    @wraps(draw)
-    def styled_draw(*args, **kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()  # ticks take the style when they are first drawn
-        plt.close(figure)
-        return figure
-
-    return styled_draw
-
-
-def save(figure: Figure, path: str | os.PathLike, alt: str = "") -> Image:
-    """Write `figure` to `path` as a PNG of 256 colours, a third of the size, and hand that on for a notebook to show.
-
-    `alt` is the alternative text of the picture in the notebook. Raises OSError where the file cannot be written.
-    """
-    Path(path).write_bytes(png(figure))
-    return Image(filename=path, metadata={"alt": alt} if alt else None)  # IPython 7 has no argument `alt`
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG of 256 colours."""
-    drawn, smaller = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    PIL.Image.open(drawn).convert("RGB").quantize(256).save(smaller, format="png", optimize=True)
-    return smaller.getvalue()
 
 
 def conditions(arms: Collection[Arm]) -> str:
@@ -105,13 +56,7 @@ def lengths(runs: Iterable[Run]) -> str:
     epochs = sorted({run.config.epochs for run in runs})
     if len(epochs) > 1:
         return f"{epochs[0]} to {epochs[-1]} epochs"
-    return "1 epoch" if epochs == [1] else f"{epochs[0]} epochs"
-
-
-def _caption(figure: Figure, title: str, *lines: str) -> None:
-    """The title above the figure; below it what its marks mean and what the runs were made with."""
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=14)
-    figure.supxlabel("\n".join(filter(None, lines)), x=0.01, ha="left", color=GREY, size=11)
+    return count(epochs[0], "epoch")
 
 
 def _accuracy(arms: Arms) -> str:
@@ -125,27 +70,6 @@ def _unlearned(arms: Iterable[Arm]) -> float:
     No axis could show it and the others.
     """
     return max(arm.last().max() for arm in arms) / 2
-
-
-def _label_ends(axes: Axes, lines: Iterable[Line2D]) -> None:
-    """Write the label of each line that has points right of the axes, as near to the line's end as they fit."""
-    lines = [line for line in lines if len(line.get_xdata())]
-    if not lines:
-        return
-    figure, ends = axes.get_figure(), [line.get_xydata()[-1] for line in lines]
-    figure.draw_without_rendering()
-    gap = 1.2 * plt.rcParams["font.size"] / 72 * figure.dpi / axes.get_window_extent().height
-    heights = (axes.transData + axes.transAxes.inverted()).transform(ends)[:, 1]
-    order, steps = np.argsort(heights), gap * np.arange(len(ends))
-    # The least squares of the moves under which neighbours stay a gap apart, and within the axes
-    places = isotonic_regression(heights[order] - steps).x.clip(gap / 2, max(gap / 2, 1 - gap / 2 - steps[-1])) + steps
-    beside = offset_copy(axes.transAxes, figure, x=14, units="points")
-    for i, y in zip(order, places):
-        color = lines[i].get_color()
-        # From the middle of the label's left side, so that no line runs through a label
-        leader = dict(arrowstyle="-", color=color, alpha=0.5, shrinkA=1, shrinkB=3, relpos=(0, 0.5))
-        style = dict(color=color, weight="bold", va="center", annotation_clip=False, arrowprops=leader)
-        axes.annotate(lines[i].get_label(), ends[i], (1, y), textcoords=beside, **style)
 
 
 def _dashes(configs: Collection[Config]) -> list[str]:
@@ -170,14 +94,6 @@ def _labelled_families(arms: Arms, number: str) -> Iterator[tuple[dict[float, Ar
         yield family, {"color": NORMALIZATIONS[config.nm].colour, "linestyle": dashes, "label": label}
 
 
-def _log(axis: Axis, ticks: Sequence[float] = (), subs: Sequence[float] = (1, 2, 5)) -> None:
-    """Make the axis logarithmic, with plain numbers at the ticks: those given, or `subs` times powers of 10."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=subs))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
-
-
 @styled
 def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
     """One of `METRICS` against the epoch, a line a run, labelled at its end."""
@@ -185,7 +101,7 @@ def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     axes.set_title(METRICS[metric])
     note = "Log scale; the loss is that without penalties" if metric.endswith("loss") else ""
-    _caption(figure, title, note, conditions(arms))
+    caption(figure, title, note, conditions(arms))
     _curves(axes, arms, [arm.label for arm in arms], metric, penalty="{} penalty")
     return figure
 
@@ -209,7 +125,7 @@ def _four_panels(arms: Sequence[Arm], title: str, note: str, penalty: str = "") 
     labels, short = [arm.label for arm in arms], [arm.config.nm for arm in arms]
     names = labels if len(set(short)) < len(short) else short
     key = "" if names == labels else ", ".join(labels)
-    _caption(figure, title, key, f"Losses without penalties, on log scales; {note}", conditions(arms))
+    caption(figure, title, key, f"Losses without penalties, on log scales; {note}", conditions(arms))
     for axes, (metric, name) in zip(grid.T.flat, METRICS.items()):
         axes.set_title(name)
         _curves(axes, arms, names, metric, penalty)
@@ -243,11 +159,11 @@ def _curves(axes: Axes, arms: Sequence[Arm], names: Sequence[str], metric: str, 
         if lowest < low - margin:
             axes.set_xlabel("Epoch (cut off below)")
     elif lowest > 0:
-        _log(axes.yaxis)
+        log_scale(axes.yaxis)
     digits = 4 if metric.endswith("loss") else 2
     for line in lines:
         line.set_label(f"{line.get_label()} {line.get_ydata()[-1]:.{digits}f}")
-    _label_ends(axes, lines)
+    label_ends(axes, lines)
 
 
 @styled
@@ -258,7 +174,7 @@ def plot_arms(arms: Arms) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.4 * len(arms)))
     _rows(axes, arms.values(), [arm.label for arm in arms.values()])
-    _caption(figure, f"{_accuracy(arms)} after the last epoch", INTERVALS, conditions(arms.values()))
+    caption(figure, f"{_accuracy(arms)} after the last epoch", INTERVALS, conditions(arms.values()))
     return figure
 
 
@@ -278,7 +194,7 @@ def plot_answer(panels: Mapping[str, Arms]) -> Figure:
         low = min(np.mean(axes.get_xlim()) - span / 2, 100 - span)
         axes.set_xlim(low, low + span)
     notes = [conditions(arms.values()) for arms in panels.values()]
-    _caption(figure, "Test accuracy by normalization", f"{INTERVALS}. Equal scales", *notes)
+    caption(figure, "Test accuracy by normalization", f"{INTERVALS}. Equal scales", *notes)
     return figure
 
 
@@ -317,7 +233,7 @@ def plot_groups(arms: Arms) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.4 * len(arms)))
     _rows(axes, [groups[number] for number in sorted(groups)], [name for _, name in sorted(groups)])
     axes.set_ylabel("groups (C: one a channel)")
-    _caption(figure, f"{_accuracy(arms)} by number of groups", INTERVALS, conditions(arms.values()))
+    caption(figure, f"{_accuracy(arms)} by number of groups", INTERVALS, conditions(arms.values()))
     return figure
 
 
@@ -331,7 +247,7 @@ def plot_rates(arms: Arms) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
     note = "Dots: seeds; lines: means. ×1/3: one of three has not learned (less than half of the best)"
     too_low = _unlearned(arms.values())
-    _caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
+    caption(figure, f"{_accuracy(arms)} (%) by learning rate", note, conditions(arms.values()))
     axes.margins(y=0.12)
     for family, style in families:
         learned = {rate: arm.last()[arm.last() > too_low] for rate, arm in family.items()}
@@ -343,10 +259,10 @@ def plot_rates(arms: Arms) -> Figure:
                 axes.text(*place, f"×{lost}/{len(arm.runs)}", transform=axes.get_xaxis_transform(), **mark)
                 counted[rate] += 1
     rates = Counter(config.lr for config in arms)
-    _log(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))
+    log_scale(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(families) == 1))
     axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)  # also where nothing learned
     axes.set_xlabel("Highest learning rate (log scale)")
-    _label_ends(axes, lines)
+    label_ends(axes, lines)
     return figure
 
 
@@ -362,7 +278,7 @@ def _line(axes: Axes, samples: Mapping[float, Sequence[float]], color: str, mark
 def plot_by_batch_size(arms: Arms) -> Figure:
     """Accuracy against batch size: a dot a run, a line a normalization through the means."""
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    _caption(figure, f"{_accuracy(arms)} (%) by batch size", DOTS_AND_LINES, conditions(arms.values()))
+    caption(figure, f"{_accuracy(arms)} (%) by batch size", DOTS_AND_LINES, conditions(arms.values()))
     _lines_by("batch_size", arms, axes, lambda arm: arm.last())
     axes.set_xlabel("Training images a step (log scale)")
     return figure
@@ -372,8 +288,8 @@ def plot_by_batch_size(arms: Arms) -> Figure:
 def plot_length(arms: Arms) -> Figure:
     """Error against the number of epochs: a dot a run, a line a normalization through the means; log scales."""
     figure, axes = plt.subplots(figsize=(WIDTH, 6))
-    _caption(figure, "Test error (%) by length of training", DOTS_AND_LINES, conditions(arms.values()))
-    _log(axes.yaxis, subs=(1, 2, 5))
+    caption(figure, "Test error (%) by length of training", DOTS_AND_LINES, conditions(arms.values()))
+    log_scale(axes.yaxis, subs=(1, 2, 5))
     _lines_by("epochs", arms, axes, lambda arm: 100 - arm.last())
     axes.set_xlabel("Epochs (log scales)")
     return figure
@@ -387,8 +303,8 @@ def _lines_by(number: str, arms: Arms, axes: Axes, values: Callable[[Arm], np.nd
         _line(axes, {x: values(arm) for x, arm in family.items()}, **style)
         for family, style in _labelled_families(arms, number)
     ]
-    _log(axes.xaxis, sorted({getattr(config, number) for config in arms}))
-    _label_ends(axes, lines)
+    log_scale(axes.xaxis, sorted({getattr(config, number) for config in arms}))
+    label_ends(axes, lines)
 
 
 # Whose means and variances BN is tested with: see `batch_statistics.split`.
@@ -404,7 +320,7 @@ def plot_ghosts(arms: Arms) -> Figure:
     figure, column = plt.subplots(3, figsize=(WIDTH, 9.6), sharex=True)
     batch = next(iter(arms)).batch_size
     note = f"Batches of {batch}, of which BN normalizes parts. Dots: seeds; lines: means"
-    _caption(figure, "Batch norm with few images a statistic", note, conditions(arms.values()))
+    caption(figure, "Batch norm with few images a statistic", note, conditions(arms.values()))
     ghosts = {config.images_a_statistic: arm for config, arm in arms.items() if config.nm == "BN"}
     ghosts = dict(sorted(ghosts.items()))
     for axes, metric in zip(column, ("test_loss", "test_accuracy")):
@@ -415,15 +331,15 @@ def plot_ghosts(arms: Arms) -> Figure:
             if config.nm != "BN":
                 style = dict(color=NORMALIZATIONS[config.nm].colour, linestyle="--", label=config.label)
                 lines += axes.plot([min(ghosts), max(ghosts)], [arm.last(metric).mean()] * 2, **style)
-        _label_ends(axes, lines)
+        label_ends(axes, lines)
     for (kind, name), color, marker, dashes in zip(STATISTICS.items(), SHADES, MARKERS, DASHES):
         losses = {images: [run.statistics[kind]["test_loss"] for run in arm.runs] for images, arm in ghosts.items()}
         means = [np.mean(values) for values in losses.values()]
         column[-1].plot(list(losses), means, marker, linestyle=dashes, color=color, label=name)
     column[-1].set_title("Test loss of BN by the statistics that it is tested with, means")
     column[-1].set_xlabel("Images a statistic of BN (log scale)")
-    _log(column[-1].xaxis, list(ghosts))
-    _label_ends(column[-1], column[-1].lines)
+    log_scale(column[-1].xaxis, list(ghosts))
+    label_ends(column[-1], column[-1].lines)
     return figure
 
 
@@ -439,7 +355,7 @@ def plot_luck(arms: Arms) -> Figure:
     edges = np.arange(pooled.min() - image / 2, pooled.max() + width, width)
     counts = np.arange(1, min(50, len(arm.runs)) + 1)
     figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 6.8))
-    _caption(figure, f"One recipe, other seeds: {arm.label}", conditions([arm]))
+    caption(figure, f"One recipe, other seeds: {arm.label}", conditions([arm]))
     shapes = dict(histtype="stepfilled", alpha=0.4), dict(histtype="step", linewidth=1.8)
     kinds = ("last epoch", arm.last(), SHADES[0]), ("best epoch", arm.best(), SHADES[2])
     for (name, values, color), shape in zip(kinds, shapes):
@@ -452,8 +368,8 @@ def plot_luck(arms: Arms) -> Figure:
     top.legend(loc="upper left")
     bottom.set(title="Expected test accuracy (%) of the best seed", xlabel="Seeds tried (log scale)")
     bottom.set_xlim(0.9, 1.1 * counts[-1])
-    _log(bottom.xaxis)
-    _label_ends(bottom, bottom.lines)
+    log_scale(bottom.xaxis)
+    label_ends(bottom, bottom.lines)
     return figure
 
 
@@ -488,7 +404,7 @@ def plot_penalties(arms: Arms, framed: Collection[Config] = ()) -> Figure:
         "Means of the seeds, and below them the lowest to the highest",
         "Framed: a published study" if framed else "",
     )
-    _caption(figure, "Test accuracy by normalization and penalty", *notes, conditions(arms.values()))
+    caption(figure, "Test accuracy by normalization and penalty", *notes, conditions(arms.values()))
     return figure
 
 
@@ -508,7 +424,7 @@ def plot_strengths(arms: Arms) -> Figure:
     figure, column = plt.subplots(len(L1_METRICS), figsize=(WIDTH, 8.4), sharex=True)
     note = "Dots: seeds; lines: means. Solid: subgradient; dashed: proximal step"
     title = f"What L1 does to {next(iter(arms)).nm}, by its strength λ and its target"
-    _caption(figure, title, note, conditions(arms.values()))
+    caption(figure, title, note, conditions(arms.values()))
     for axes, (metric, title) in zip(column, L1_METRICS.items()):
         axes.set_title(title)
         # Without L1, Σ|p| and zeros are those of all parameters
@@ -519,8 +435,8 @@ def plot_strengths(arms: Arms) -> Figure:
                 values = {strengths.index(l1): arm.last(metric) for l1, arm in line.items()}
                 _line(axes, values, color, marker, linestyle=dashes, label=name)
         if metric == "l1_norm":
-            _log(axes.yaxis)
-        _label_ends(axes, [line for line in axes.lines if line.get_linestyle() == "--"])
+            log_scale(axes.yaxis)
+        label_ends(axes, [line for line in axes.lines if line.get_linestyle() == "--"])
     column[-1].set_xticks(range(len(strengths)), [f"{l1:g}" for l1 in strengths])
     column[-1].set_xlabel("λ")
     return figure

@@ -15,7 +15,8 @@ from model import NORMALIZATIONS
 from normbench.augment import augmentation, warp
 from normbench.by_hand import CHANNELS, EXAMPLE, Worked, normalize_by_hand, sets, work_all
 from normbench.data import Dataset
-from normbench.figures import WIDTH, data_title, styled
+from normbench.data import title as data_title
+from normbench.style import WIDTH, styled
 from normbench.train import Run
 from normbench.words import fixed
 

@@ -30,6 +30,7 @@ from normbench.data import Dataset, load, title
 from normbench.experiments import CHECKOUT, EXPERIMENTS, RESULTS, finished
 from normbench.findings import findings
 from normbench.runs import Arm, Arms
+from normbench.style import save
 from normbench.train import Run
 from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly, signed
 
@@ -90,7 +91,7 @@ def write(data_dir: str | os.PathLike | None = None) -> Iterator[Path]:
         yield PROJECT / colab.NOTEBOOK
     for name, figure in _figures(data_dir):
         path = IMAGES / f"{name}.png"
-        figures.save(figure, path)
+        save(figure, path)
         yield path
 
 

@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from scipy.stats import t
 
 from model import NORMALIZATIONS
-from normbench import figures
+from normbench import figures, style
 from normbench.config import Config
 from normbench.experiments import BY_GHOST, BY_LENGTH
 from normbench.runs import arms
@@ -482,7 +482,7 @@ def test_luck_counts_every_run_and_expects_more_of_more_seeds(drawn):
 
 
 def test_a_saved_figure_is_small_and_looks_the_same(drawn, tmp_path):
-    shown = figures.save(drawn["overview"], tmp_path / "small.png")
+    shown = style.save(drawn["overview"], tmp_path / "small.png")
     drawn["overview"].savefig(tmp_path / "large.png")
     small, large = (PIL.Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("small", "large"))
     assert small.size == large.size
@@ -493,7 +493,7 @@ def test_a_saved_figure_is_small_and_looks_the_same(drawn, tmp_path):
 
 def test_a_saved_figure_has_alternative_text(drawn, tmp_path):
     """In the notebook, and in nbconvert's page from it; of its templates, lab's leaves it out."""
-    image = figures.save(drawn["one run"], tmp_path / "one.png", alt="One arm & its <mean>")
+    image = style.save(drawn["one run"], tmp_path / "one.png", alt="One arm & its <mean>")
     data, metadata = image._repr_png_()
     cell = nbformat.v4.new_code_cell(
         outputs=[nbformat.v4.new_output("display_data", {"image/png": data}, metadata={"image/png": metadata})]
