@@ -1,6 +1,7 @@
 """What batch norm's test scores owe to the statistics that it normalizes with."""
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -37,9 +38,16 @@ def split(net: nn.Module, config: Config, data: Dataset) -> dict[str, dict[str, 
     log_probabilities = {
         "running": predict(net, images),
         "precise": predict(with_precise_statistics(net, config, data), images),
-        "batch": _outputs_in_training_mode(copy.deepcopy(net), images.split(config.batch_size)),
+        "batch": _with_those_of_batches(copy.deepcopy(net), images, config.batch_size),
     }
     return {statistics: scores("test", outputs, data.y_test) for statistics, outputs in log_probabilities.items()}
+
+
+def _with_those_of_batches(net: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """Log-probabilities; a network that is shown mirror images in testing is shown them here, too."""
+    views = [images, images.flip(3)] if getattr(net, "mirrored", False) else [images]
+    outputs = [_outputs_in_training_mode(net, view.split(batch_size)) for view in views]
+    return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
 
 
 def with_precise_statistics(net: nn.Module, config: Config, data: Dataset, batch_size: int = 1000) -> nn.Module:

@@ -44,6 +44,20 @@ def test_split_tells_the_three_statistics_apart(few_digits):
     assert whole["batch"]["test_loss"] == pytest.approx(in_one_batch.item(), rel=1e-5)
 
 
+def test_a_network_is_shown_mirror_images_with_each_of_the_statistics(few_digits):
+    """So that it scores the same on images that are mirrored themselves."""
+    net = build(TINY, few_digits)
+    turned = dataclasses.replace(few_digits, x_test=few_digits.x_test.flip(3))
+
+    def differences():
+        pairs = zip(split(net, TINY, few_digits).values(), split(net, TINY, turned).values())
+        return [abs(here["test_loss"] - there["test_loss"]) for here, there in pairs]
+
+    assert min(differences()) > 1e-3
+    net.mirrored = True
+    assert max(differences()) < 1e-5
+
+
 def test_split_of_a_network_that_returns_logits(few_digits):
     net = build(TINY, few_digits)
     logits = nn.Sequential(net.features, net.average, net.classifier)
