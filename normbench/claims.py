@@ -69,6 +69,7 @@ def claims(results: Path = RESULTS) -> dict[str, Claim]:
         "strong L1": strong_l1(finished("strong_l1", results)),
         "spread": spread(finished("cifar10", results)),
         "small batches": small_batches(finished("ghosts", results)),
+        "overtaken": overtaken(finished("cifar10_ghosts", results)),
     }
 
 
@@ -246,8 +247,8 @@ def spread(cifar10: Arms) -> Claim:
 
 
 def small_batches(ghosts: Arms) -> Claim:
-    """In batches of one size, of whose images BN's statistics take 2 or 32; group norm's always take one image."""
-    few, many = (next(config for config in ghosts if config.nm == "BN" and config.ghost == n) for n in (2, 32))
+    """In batches of one size, of whose images BN's statistics take 2 or 32."""
+    few, many = (_ghost(ghosts, images) for images in (2, 32))
     loss = gap(ghosts, many, few)
     return Claim(
         "Wu & He",
@@ -258,6 +259,17 @@ def small_batches(ghosts: Arms) -> Claim:
         trained(ghosts),
         needs=seeds_to_tell(ghosts, many, few) if loss.low <= 0 <= loss.high else None,
     )
+
+
+def overtaken(ghosts: Arms) -> Claim:
+    """Group norm's statistics always take one image."""
+    gn = next(config for config in ghosts if config.nm == "GN")
+    says = "GN is more accurate than BN where few images share BN's statistics"
+    return _above(ghosts, [(gn, _ghost(ghosts, 2))], "Wu & He", says)
+
+
+def _ghost(ghosts: Arms, images: int) -> Config:
+    return next(config for config in ghosts if config.nm == "BN" and config.ghost == images)
 
 
 def _interval(sample: Summary) -> Interval:

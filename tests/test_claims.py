@@ -8,7 +8,7 @@ from conftest import made_up_arms, noise
 
 from normbench import claims
 from normbench.config import Config
-from normbench.experiments import BY_GHOST, MAIN, PLAIN, STRONG_L1, WITH_L1
+from normbench.experiments import BY_GHOST, GHOSTS_ON_CIFAR10, MAIN, PLAIN, STRONG_L1, WITH_L1
 from normbench.runs import Arm
 
 MNIST = (*PLAIN.values(), *WITH_L1.values())
@@ -190,6 +190,16 @@ def test_small_batches(lost, verdict):
     claim = claims.small_batches(made_up_arms(BY_GHOST, accuracy, seeds=6))
     assert claim.verdict == verdict and claim.interval.estimate == pytest.approx(lost, abs=0.2)
     assert (claim.needs is None) == (verdict != "undecided")
+
+
+@pytest.mark.parametrize(
+    "lead, deviation, verdict",
+    ((1.0, 0.1, "confirmed"), (-1.0, 0.1, "refuted"), (0.0, 0.01, "refuted"), (0.1, 0.3, "undecided")),
+)
+def test_overtaken(lead, deviation, verdict):
+    claim = claims.overtaken(made_up_arms(GHOSTS_ON_CIFAR10, by_norm(GN=lead), deviation=deviation, seeds=8))
+    assert claim.verdict == verdict and claim.measured == "GN − BN (2 images)"
+    assert claim.trained.startswith("10,000 images")
 
 
 def test_which_trainings_a_claim_rests_on():

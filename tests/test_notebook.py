@@ -23,7 +23,8 @@ PARTS = ("model.py", "normbench", "results", "images", NOTEBOOK.name)
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
 FIGURES |= {"by_hand", "by_hand_gn"}
-SHOWN = {"rates", "head_to_head", "groups", "cifar10", "penalties", "l1_strength", "length", "ghosts", "luck"}
+SHOWN = {"rates", "head_to_head", "groups", "length", "cifar10", "penalties", "l1_strength", "luck"}
+SHOWN |= {"ghosts", "cifar10_ghosts"}
 CIFAR10 = 4  # pictures of photographs, which are part of the project
 
 
