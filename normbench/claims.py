@@ -27,7 +27,8 @@ class Claim:
     """A published claim and its verdict.
 
     `interval` is of what `measured` names, in `unit`, and is the one that decides; `trained` says on which trainings
-    it rests; `needs` is about how many seeds an arm would decide what is undecided, None where no number would.
+    it rests; `needs` is about how many seeds an arm would decide what is undecided: infinite where no number would,
+    None where that was not worked out.
     """
 
     study: str
@@ -37,14 +38,14 @@ class Claim:
     interval: Interval
     trained: str
     unit: str = "points"
-    needs: int | None = None
+    needs: float | None = None
 
     @property
     def hint(self) -> str:
         """What would decide an undecided claim."""
-        if self.verdict != UNDECIDED:
+        if self.verdict != UNDECIDED or self.needs is None:
             return ""
-        if self.needs:
+        if math.isfinite(self.needs):
             return f"about {roughly(self.needs)} seeds an arm would tell"
         return "only more test images would tell" if self.unit == "points" else "no number of seeds would tell"
 
@@ -93,7 +94,7 @@ def _above(arms: Arms, pairs: Sequence[tuple[Config, Config]], study: str, says:
     against = [pair for pair in pairs if intervals[pair].high < 0 or same(intervals[pair])]
     deciding = min(against or pairs, key=lambda pair: intervals[pair].low)
     decided = verdict(all(interval.low > 0 for interval in intervals.values()), bool(against))
-    needs = seeds_to_decide(arms, *deciding, len(pairs)) if decided == UNDECIDED else None
+    needs = seeds_to_decide(arms, *deciding, len(pairs)) or math.inf if decided == UNDECIDED else None
     return Claim(study, says, decided, _names(*deciding), intervals[deciding], trained(arms), needs=needs)
 
 
@@ -131,10 +132,10 @@ def consistent(mnist: Arms) -> Claim:
     return Claim("B", says, decided, measured, ratios[rival], trained(mnist), unit="ratio", needs=needs)
 
 
-def _seeds_for_ratio(ratio: float) -> int | None:
+def _seeds_for_ratio(ratio: float) -> float:
     """Seeds an arm that tell a ratio of deviations from 1 with 80 % power: ln s has a variance of 1 / 2(n − 1)."""
     distance = abs(math.log(ratio))
-    return math.ceil(1 + ((norm.ppf(1 - ALPHA / 2) + norm.ppf(0.8)) / distance) ** 2) if distance else None
+    return math.ceil(1 + ((norm.ppf(1 - ALPHA / 2) + norm.ppf(0.8)) / distance) ** 2) if distance else math.inf
 
 
 def training_loss(mnist: Arms) -> Claim:
@@ -191,7 +192,7 @@ def normalization_matters(mnist: Arms) -> Claim:
     decided = verdict(intervals[widest].low > 0, all(map(same, intervals.values())))
     if decided != CONFIRMED:
         widest = max(intervals, key=lambda pair: intervals[pair].high)
-    needs = seeds_to_decide(mnist, *widest, len(pairs)) if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *widest, len(pairs)) or math.inf if decided == UNDECIDED else None
     says = "the normalizations differ in accuracy"
     return Claim("A to E", says, decided, _names(*widest), intervals[widest], trained(mnist), needs=needs)
 
@@ -203,7 +204,7 @@ def l1_gain(mnist: Arms) -> Claim:
     gaining = [pair for pair in pairs if intervals[pair].low > 0]
     largest = max(gaining or pairs, key=lambda pair: intervals[pair].high)
     decided = verdict(all(interval.high < MARGIN for interval in intervals.values()), bool(gaining))
-    needs = seeds_to_decide(mnist, *largest, len(pairs)) if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *largest, len(pairs)) or math.inf if decided == UNDECIDED else None
     says = "L1 is not effective in a CNN"
     return Claim("E", says, decided, _names(*largest), intervals[largest], trained(mnist), needs=needs)
 
@@ -212,7 +213,9 @@ def l1_cost(mnist: Arms) -> Claim:
     pair = WITH_L1["BN"], PLAIN["BN"]
     cost = gap(mnist, *pair)
     decided = verdict(cost.low > -MARGIN, cost.high < 0 and cost.low <= -MARGIN)
-    needs = seeds_to_tell(mnist, *pair, distance=abs(cost.estimate + MARGIN)) if decided == UNDECIDED else None
+    needs = (
+        seeds_to_tell(mnist, *pair, distance=abs(cost.estimate + MARGIN)) or math.inf if decided == UNDECIDED else None
+    )
     says = "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
     return Claim("B", says, decided, _names(*pair), cost, trained(mnist), needs=needs)
 
@@ -235,6 +238,7 @@ def spread(cifar10: Arms) -> Claim:
     gn, ln = (next(config for config in cifar10 if config.nm == nm) for nm in ("GN", "LN"))
     apart = gap(cifar10, gn, ln)
     decided = verdict(apart.low > 0 and apart.high >= D_SPREAD, apart.high < D_SPREAD)
+    further = abs(D_SPREAD - apart.estimate)
     return Claim(
         "D",
         f"on CIFAR-10, GN is {D_SPREAD:.2f} points above LN",
@@ -242,7 +246,7 @@ def spread(cifar10: Arms) -> Claim:
         _names(gn, ln),
         apart,
         trained(cifar10),
-        needs=seeds_to_tell(cifar10, gn, ln, distance=abs(D_SPREAD - apart.estimate)) if decided == UNDECIDED else None,
+        needs=seeds_to_tell(cifar10, gn, ln, distance=further) or math.inf if decided == UNDECIDED else None,
     )
 
 
@@ -257,7 +261,7 @@ def small_batches(ghosts: Arms) -> Claim:
         "BN with 32 images a statistic − with 2",
         loss,
         trained(ghosts),
-        needs=seeds_to_tell(ghosts, many, few) if loss.low <= 0 <= loss.high else None,
+        needs=seeds_to_tell(ghosts, many, few) or math.inf if loss.low <= 0 <= loss.high else None,
     )
 
 

@@ -35,7 +35,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def roughly(number: int) -> str:
+def roughly(number: float) -> str:
     """An estimate's first two digits: "17", "130", "310,000"."""
     return f"{float(f'{number:.2g}'):,.0f}"
 

@@ -1,5 +1,6 @@
 """Every rule, on made-up trainings that confirm, refute and leave undecided."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -80,8 +81,9 @@ def test_an_undecided_claim_says_what_would_decide_it():
     sure, unsure = (claims.best(made_up_arms(MNIST, by_norm(BN=lead), deviation=0.5, seeds=10)) for lead in (9.0, 0.3))
     assert sure.hint == "" and re.fullmatch(r"about \d+ seeds an arm would tell", unsure.hint)
     assert replace(unsure, needs=3170).hint == "about 3,200 seeds an arm would tell"
-    assert replace(unsure, needs=None).hint == "only more test images would tell"
-    assert replace(unsure, needs=None, unit="ratio").hint == "no number of seeds would tell"
+    assert replace(unsure, needs=math.inf).hint == "only more test images would tell"
+    assert replace(unsure, needs=math.inf, unit="ratio").hint == "no number of seeds would tell"
+    assert replace(unsure, needs=None).hint == "", "it was not worked out"
 
 
 def test_the_interval_beside_a_verdict_decides_it():
@@ -126,7 +128,7 @@ def test_most_consistent(factors, verdict, rival):
 
 def test_seeds_that_would_tell_a_ratio_of_deviations():
     assert claims._seeds_for_ratio(2.0) == claims._seeds_for_ratio(0.5) == 18  # 1 + (2.80 / ln 2)²
-    assert claims._seeds_for_ratio(1.0) is None
+    assert claims._seeds_for_ratio(1.0) == math.inf
 
 
 @pytest.mark.parametrize("excess, verdict", ((0.05, "confirmed"), (0.01, "refuted"), (0.03, "undecided")))
