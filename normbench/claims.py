@@ -213,9 +213,8 @@ def l1_cost(mnist: Arms) -> Claim:
     pair = WITH_L1["BN"], PLAIN["BN"]
     cost = gap(mnist, *pair)
     decided = verdict(cost.low > -MARGIN, cost.high < 0 and cost.low <= -MARGIN)
-    needs = (
-        seeds_to_tell(mnist, *pair, distance=abs(cost.estimate + MARGIN)) or math.inf if decided == UNDECIDED else None
-    )
+    distance = abs(cost.estimate + MARGIN)
+    needs = seeds_to_tell(mnist, *pair, distance=distance) or math.inf if decided == UNDECIDED else None
     says = "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
     return Claim("B", says, decided, _names(*pair), cost, trained(mnist), needs=needs)
 
@@ -238,7 +237,7 @@ def spread(cifar10: Arms) -> Claim:
     gn, ln = (next(config for config in cifar10 if config.nm == nm) for nm in ("GN", "LN"))
     apart = gap(cifar10, gn, ln)
     decided = verdict(apart.low > 0 and apart.high >= D_SPREAD, apart.high < D_SPREAD)
-    further = abs(D_SPREAD - apart.estimate)
+    distance = abs(D_SPREAD - apart.estimate)
     return Claim(
         "D",
         f"on CIFAR-10, GN is {D_SPREAD:.2f} points above LN",
@@ -246,7 +245,7 @@ def spread(cifar10: Arms) -> Claim:
         _names(gn, ln),
         apart,
         trained(cifar10),
-        needs=seeds_to_tell(cifar10, gn, ln, distance=further) or math.inf if decided == UNDECIDED else None,
+        needs=seeds_to_tell(cifar10, gn, ln, distance=distance) or math.inf if decided == UNDECIDED else None,
     )
 
 
