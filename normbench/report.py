@@ -355,13 +355,14 @@ def conditions(arms: Iterable[Arm]) -> str:
     images = f", its first {config.images:,} training images" if config.images else ""
     sizes = sorted({arm.config.batch_size for arm in arms})
     batch = f"batch {sizes[0]}" if len(sizes) == 1 else f"batches of {sizes[0]} to {sizes[-1]}"
-    seeds = sorted({run.config.seed for run in trained})
+    first, last = (pick(run.config.seed for run in trained) for pick in (min, max))
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     counts = Counter(run.device for run in trained)
     devices = ", ".join(f"{n:,} on {device}" for device, n in counts.items()) if len(counts) > 1 else trained[0].device
     pace = np.median([run.seconds / run.config.epochs for run in trained])
     return (
         f"{title(trained[0].dataset)}{images}, {figures.lengths(trained)}, {batch}, last epoch, "
-        f"seeds {seeds[0]} to {seeds[-1]}; {devices}; {pace:.1f} s an epoch."
+        f"{seeds}; {devices}; {pace:.1f} s an epoch."
     )
 
 

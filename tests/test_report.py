@@ -136,6 +136,12 @@ def test_conditions_tell_where_devices_are_mixed(scenarios):
     assert "; 1 on GPU, 99 on CPU; " in report.conditions([replace(first, runs=(other, *first.runs[1:]))])
 
 
+def test_conditions_name_a_single_seed(scenarios):
+    (arm, *_) = Numbers(scenarios["same"]).arms("luck")
+    assert ", seeds 100 to 199; " in report.conditions([arm])
+    assert ", seed 100; " in report.conditions([replace(arm, runs=arm.runs[:1])])
+
+
 def test_parameters_table_counts():
     rows = report.parameters_table().splitlines()[2:]
     widths = sum(layer.out_channels for layer in Net().features if hasattr(layer, "out_channels"))
