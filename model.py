@@ -252,8 +252,10 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (N, in_channels, H, W) float, standardized → log-probabilities (N, classes)."""
-        if self.training or not self.mirrored:
-            return self._once(x)
+        return self._once(x) if self.training or not self.mirrored else self.with_mirror_images(x)
+
+    def with_mirror_images(self, x: torch.Tensor) -> torch.Tensor:
+        """As `forward`, but of each image as it is and in a mirror, in training mode too: the mean probabilities."""
         return torch.stack([self._once(x), self._once(x.flip(3))]).logsumexp(dim=0) - math.log(2)
 
     def _once(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """What batch norm's test scores owe to the statistics that it normalizes with."""
 
 import copy
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -45,9 +44,8 @@ def split(net: nn.Module, config: Config, data: Dataset) -> dict[str, dict[str, 
 
 def _with_those_of_batches(net: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     """Log-probabilities; a network that is shown mirror images in testing is shown them here, too."""
-    views = [images, images.flip(3)] if getattr(net, "mirrored", False) else [images]
-    outputs = [_outputs_in_training_mode(net, view.split(batch_size)) for view in views]
-    return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
+    show = net.with_mirror_images if getattr(net, "mirrored", False) else net
+    return _outputs_in_training_mode(net, images.split(batch_size), show)
 
 
 def with_precise_statistics(net: nn.Module, config: Config, data: Dataset, batch_size: int = 1000) -> nn.Module:
@@ -64,11 +62,12 @@ def with_precise_statistics(net: nn.Module, config: Config, data: Dataset, batch
     draw, n = augmentation(config.augment, data.image_shape[0]), len(data.y_train)
     matrices = draw(n, data.image_shape[1:], torch.Generator().manual_seed(config.seed)).to(data.device)
     batches = zip(data.x_train.split(batch_size), matrices.split(batch_size))
-    _outputs_in_training_mode(net, (data.standardize(warp(images.float(), maps)) for images, maps in batches))
+    _outputs_in_training_mode(net, (data.standardize(warp(images.float(), maps)) for images, maps in batches), net)
     return net
 
 
 @torch.inference_mode()
-def _outputs_in_training_mode(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+def _outputs_in_training_mode(net: nn.Module, batches: Iterable[Tensor], show: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `show`, a way to call `net`, makes of the batches."""
     net.train()
-    return torch.cat([net(batch) for batch in batches])
+    return torch.cat([show(batch) for batch in batches])

@@ -94,7 +94,7 @@ def _above(arms: Arms, pairs: Sequence[tuple[Config, Config]], study: str, says:
     against = [pair for pair in pairs if intervals[pair].high < 0 or same(intervals[pair])]
     deciding = min(against or pairs, key=lambda pair: intervals[pair].low)
     decided = verdict(all(interval.low > 0 for interval in intervals.values()), bool(against))
-    needs = seeds_to_decide(arms, *deciding, len(pairs)) or math.inf if decided == UNDECIDED else None
+    needs = seeds_to_decide(arms, *deciding, len(pairs)) if decided == UNDECIDED else None
     return Claim(study, says, decided, _names(*deciding), intervals[deciding], trained(arms), needs=needs)
 
 
@@ -192,7 +192,7 @@ def normalization_matters(mnist: Arms) -> Claim:
     decided = verdict(intervals[widest].low > 0, all(map(same, intervals.values())))
     if decided != CONFIRMED:
         widest = max(intervals, key=lambda pair: intervals[pair].high)
-    needs = seeds_to_decide(mnist, *widest, len(pairs)) or math.inf if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *widest, len(pairs)) if decided == UNDECIDED else None
     says = "the normalizations differ in accuracy"
     return Claim("A to E", says, decided, _names(*widest), intervals[widest], trained(mnist), needs=needs)
 
@@ -204,7 +204,7 @@ def l1_gain(mnist: Arms) -> Claim:
     gaining = [pair for pair in pairs if intervals[pair].low > 0]
     largest = max(gaining or pairs, key=lambda pair: intervals[pair].high)
     decided = verdict(all(interval.high < MARGIN for interval in intervals.values()), bool(gaining))
-    needs = seeds_to_decide(mnist, *largest, len(pairs)) or math.inf if decided == UNDECIDED else None
+    needs = seeds_to_decide(mnist, *largest, len(pairs)) if decided == UNDECIDED else None
     says = "L1 is not effective in a CNN"
     return Claim("E", says, decided, _names(*largest), intervals[largest], trained(mnist), needs=needs)
 
@@ -214,7 +214,7 @@ def l1_cost(mnist: Arms) -> Claim:
     cost = gap(mnist, *pair)
     decided = verdict(cost.low > -MARGIN, cost.high < 0 and cost.low <= -MARGIN)
     distance = abs(cost.estimate + MARGIN)
-    needs = seeds_to_tell(mnist, *pair, distance=distance) or math.inf if decided == UNDECIDED else None
+    needs = seeds_to_tell(mnist, *pair, distance=distance) if decided == UNDECIDED else None
     says = "λ = 1e-4 costs BN nothing (99.26 against 99.28 %)"
     return Claim("B", says, decided, _names(*pair), cost, trained(mnist), needs=needs)
 
@@ -245,7 +245,7 @@ def spread(cifar10: Arms) -> Claim:
         _names(gn, ln),
         apart,
         trained(cifar10),
-        needs=seeds_to_tell(cifar10, gn, ln, distance=distance) or math.inf if decided == UNDECIDED else None,
+        needs=seeds_to_tell(cifar10, gn, ln, distance=distance) if decided == UNDECIDED else None,
     )
 
 
@@ -260,7 +260,7 @@ def small_batches(ghosts: Arms) -> Claim:
         "BN with 32 images a statistic − with 2",
         loss,
         trained(ghosts),
-        needs=seeds_to_tell(ghosts, many, few) or math.inf if loss.low <= 0 <= loss.high else None,
+        needs=seeds_to_tell(ghosts, many, few) if loss.low <= 0 <= loss.high else None,
     )
 
 

@@ -99,7 +99,7 @@ class Result:
         best, nearest = group[:2]
         hidden = max(max(-lead.low, lead.high) for pair, lead in self.leads.items() if {*pair} <= {*group})
         lead, needed = self.leads[best, nearest], self._seeds_to_tell(best, nearest)
-        what_tells = f"about {roughly(needed)} seeds an arm" if needed else "more test images"
+        what_tells = f"about {roughly(needed)} seeds an arm" if math.isfinite(needed) else "more test images"
         return [
             f"{_listed([_said(arm) for arm in group])} cannot be told apart with {len(best.runs)} seeds; "
             f"differences of up to {hidden:.2f} points between them may be hidden.",
@@ -112,7 +112,7 @@ class Result:
         middle = sorted(spread.values())[(len(spread) - 1) // 2]
         return [arm for arm, points in spread.items() if points > max(UNSTABLE_POINTS, UNSTABLE_TIMES * middle)]
 
-    def _seeds_to_tell(self, a: Arm, b: Arm) -> int | None:
+    def _seeds_to_tell(self, a: Arm, b: Arm) -> float:
         return seeds_to_tell(self.arms, a.config, b.config, len(self.leads))
 
     def pairs(self) -> pd.DataFrame:
@@ -124,7 +124,7 @@ class Result:
                 "low": lead.low,
                 "high": lead.high,
                 "first is better in one run": superiority(a.last(), b.last()),
-                "seeds to tell": self._seeds_to_tell(a, b) or math.inf,
+                "seeds to tell": self._seeds_to_tell(a, b),
             }
             for (a, b), lead in self.leads.items()
         )

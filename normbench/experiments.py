@@ -106,7 +106,7 @@ BY_GHOST = (
 
 ON_CIFAR10 = tuple(PLAIN[name] for name in ("none", "BN", "GN", "LN", "IN"))
 # Half as long as the trainings that they are chosen for, which would take ten hours of a processor core more.
-COLOUR_RATES = tuple(replace(config, epochs=10, lr=lr) for config in ON_CIFAR10 for lr in (0.05, 0.1, 0.2))
+BY_RATE_ON_CIFAR10 = tuple(replace(config, epochs=10, lr=lr) for config in ON_CIFAR10 for lr in (0.05, 0.1, 0.2))
 FILTERS = tuple(
     Config(nm, optimizer="muon", filters=filters) for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
 )
@@ -174,7 +174,7 @@ EXPERIMENTS = {
     "cifar10_rates": Experiment(
         "Which learning rate suits each normalization on CIFAR-10?",
         "cifar10",
-        lambda _: COLOUR_RATES,
+        lambda _: BY_RATE_ON_CIFAR10,
         range(1),
         {"cifar10_rates": figures.plot_rates},
         validation=True,

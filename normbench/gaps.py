@@ -1,5 +1,6 @@
 """Arms compared: how far apart they are, and what that difference allows one to say."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,14 +45,15 @@ def gaps(arms: Arms, pairs: Sequence[tuple[Config, Config]]) -> dict[tuple[Confi
     return {(a, b): gap(arms, a, b, family=len(pairs)) for a, b in pairs}
 
 
-def seeds_to_tell(arms: Arms, a: Config, b: Config, family: int = 1, distance: float | None = None) -> int | None:
+def seeds_to_tell(arms: Arms, a: Config, b: Config, family: int = 1, distance: float | None = None) -> float:
     """About how many seeds an arm would have the interval of the `gap` leave out 0 in four of five studies.
 
     With a `distance`, what it leaves out lies so many points from the gap instead. The estimates are taken for the
-    truth. None where even 10,000 are too few: that needs more test images.
+    truth. Infinite where even 10,000 are too few: that needs more test images.
     """
     paired, confidence = share_seeds(arms), 1 - ALPHA / family
-    return seeds_for_accuracy_difference(arms[a].correct, arms[b].correct, paired, confidence, distance=distance)
+    correct = arms[a].correct, arms[b].correct
+    return seeds_for_accuracy_difference(*correct, paired, confidence, distance=distance) or math.inf
 
 
 def same(interval: Interval, margin: float = MARGIN) -> bool:
@@ -59,9 +61,9 @@ def same(interval: Interval, margin: float = MARGIN) -> bool:
     return -margin < interval.low and interval.high < margin
 
 
-def seeds_to_decide(arms: Arms, a: Config, b: Config, family: int = 1) -> int | None:
+def seeds_to_decide(arms: Arms, a: Config, b: Config, family: int = 1) -> float:
     """`seeds_to_tell` whether `a` and `b` differ or are closer than `MARGIN`, whichever is sooner told."""
-    apart = abs(gap(arms, a, b).estimate)
+    apart = abs(arms[a].accuracy.mean - arms[b].accuracy.mean)
     return seeds_to_tell(arms, a, b, family, distance=max(apart, MARGIN - apart))
 
 

@@ -187,8 +187,7 @@ class Numbers:
 
     def all_same(self, name: str, *labels: str, margin: float = gaps.MARGIN) -> bool:
         """Whether all pairs of arms are shown to be closer than `margin`, together."""
-        pairs = list(combinations([arm.label for arm in self.arms(name, *labels)], 2))
-        return all(gaps.same(self.gap(name, a, b, len(pairs)), margin) for a, b in pairs)
+        return all(gaps.same(gap, margin) for _, _, gap in self.pairs(name, *labels))
 
     def pairs(self, name: str, *labels: str, **values) -> list[tuple[Arm, Arm, stats.Difference]]:
         """All pairs of arms, in one family: higher arm, lower arm, gap.
@@ -204,7 +203,7 @@ class Numbers:
         """Those of the `pairs` that differ."""
         return [(a, b, gap) for a, b, gap in self.pairs(name, *labels, **values) if gap.low > 0]
 
-    def seeds_to_tell(self, name: str, a: Arm, b: Arm, family: int) -> int | None:
+    def seeds_to_tell(self, name: str, a: Arm, b: Arm, family: int) -> float:
         """`gaps.seeds_to_tell` of two arms of an experiment."""
         return gaps.seeds_to_tell(self.experiment(name), a.config, b.config, family)
 
@@ -355,8 +354,8 @@ def conditions(arms: Iterable[Arm]) -> str:
     images = f", its first {config.images:,} training images" if config.images else ""
     sizes = sorted({arm.config.batch_size for arm in arms})
     batch = f"batch {sizes[0]}" if len(sizes) == 1 else f"batches of {sizes[0]} to {sizes[-1]}"
-    first, last = (pick(run.config.seed for run in trained) for pick in (min, max))
-    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    seeds = sorted({run.config.seed for run in trained})
+    seeds = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     counts = Counter(run.device for run in trained)
     devices = ", ".join(f"{n:,} on {device}" for device, n in counts.items()) if len(counts) > 1 else trained[0].device
     pace = np.median([run.seconds / run.config.epochs for run in trained])

@@ -181,34 +181,6 @@ def seed_effect(values: Sequence[Sequence[float]]) -> float:
     return float(stats.f.sf(explained / unexplained, *freedom))
 
 
-def seeds_needed(deviation: float, distance: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Seeds an arm, two or more, so that a two-sided t-test finds a true difference with this power at level `alpha`.
-
-    `distance` is that difference, and `deviation` the standard deviation over seeds in both arms, in the same unit. The
-    t of two arms of n seeds is noncentral by distance / deviation * sqrt(n / 2) (Cohen 1988, chapter 2); with the
-    default power and level, n comes close to 15.7 (deviation / distance)² where that is large.
-    Raises ValueError unless distance is above 0, deviation finite and not below 0, and 0 < alpha < power < 1; and where
-    a billion seeds are too few.
-    """
-    if not distance > 0 or not 0 <= deviation < math.inf:
-        raise ValueError(f"needs a distance above 0 and a finite deviation from 0 up: got {distance} and {deviation}")
-    if not 0 < alpha < power < 1:
-        raise ValueError(f"needs 0 < alpha < power < 1: got alpha {alpha} and power {power}")
-    if deviation == 0:
-        return 2
-    candidates = range(2, 10**9)
-    index = bisect_left(candidates, power, key=lambda n: _power(n, distance / deviation, alpha))
-    if index == len(candidates):
-        raise ValueError(f"no number of seeds below a billion finds {distance} where the deviation is {deviation}")
-    return candidates[index]
-
-
-def _power(n: int, effect: float, alpha: float) -> float:
-    """How often the t-test of two samples of n finds a difference of `effect` deviations, in its true direction."""
-    freedom = 2 * (n - 1)
-    return float(stats.nct.sf(stats.t.isf(alpha / 2, freedom), freedom, effect * math.sqrt(n / 2)))
-
-
 def deviation_ratio(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
     """Standard deviation of A over that of B, with the interval and the two-sided p-value of the F-test of equality.
 

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_seeds_to_tell_are_fewer_for_what_lies_further_away_and_none_for_what_im
     arms = replace_seeds(made_up_arms([BN, GN], accuracies, deviation=0.0))
     assert 2 <= seeds_to_tell(arms, BN, GN, distance=0.6) < seeds_to_tell(arms, BN, GN, distance=0.4)
     assert seeds_to_tell(arms, BN, GN) == seeds_to_tell(arms, BN, GN, distance=0.2)
-    assert seeds_to_tell(arms, BN, GN, distance=0.01) is None, "of 1,000 test images"
+    assert seeds_to_tell(arms, BN, GN, distance=0.01) == math.inf, "of 1,000 test images"
 
 
 def test_typical_difference_is_the_mean_over_pairs():
