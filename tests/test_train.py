@@ -1,13 +1,12 @@
 import copy
 import dataclasses
-import pickle
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import leaky
+from conftest import linear, without_seconds
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -48,10 +47,6 @@ def test_learns_colours(nm, few_photographs):
     assert run.history[-1]["test_accuracy"] > 90
 
 
-def without_seconds(run):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
-
-
 @pytest.mark.parametrize("nm", NORMALIZATIONS)
 def test_learns_the_digits(nm, digits):
     lr = 0.02 if nm == "none" else 0.1  # a network without normalization bears less
@@ -83,11 +78,6 @@ def test_same_seed_same_history_bit_for_bit(nm, few_digits):
 def test_another_seed_another_history(few_digits):
     first, second = (train(Config(seed=seed, epochs=1), few_digits, progress=False) for seed in (1, 2))
     assert without_seconds(first) != without_seconds(second)
-
-
-def linear(classes=10, *last):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes), *last)
 
 
 def test_a_network_of_one_s_own_returns_logits_or_log_probabilities(few_digits):
@@ -312,128 +302,6 @@ def test_one_epoch_of_cifar10():
     data = load("cifar10")
     few = dataclasses.replace(data, x_train=data.x_train[:20_000], y_train=data.y_train[:20_000])
     assert train(Config("BN", epochs=1), few, progress=False).history[-1]["test_accuracy"] > 40
-
-
-CONFIG = Config("BN", l1=1e-4, epochs=4, batch_size=100, seed=5)
-SHORT = dataclasses.replace(CONFIG, epochs=1)
-
-
-@pytest.fixture(scope="module")
-def finished(few_digits, tmp_path_factory):
-    """The bytes of the checkpoint of a finished training of SHORT."""
-    path = tmp_path_factory.mktemp("finished") / "checkpoint.pt"
-    train(SHORT, few_digits, progress=False, checkpoint=path)
-    return path.read_bytes()
-
-
-@pytest.fixture
-def checkpoint(finished, tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(finished)
-    return path
-
-
-def stop_after(epochs, monkeypatch):
-    """Make training raise KeyboardInterrupt, as Ctrl-C does, when so many epochs are finished."""
-    done, original = [], module.train_epoch
-
-    def stopping(*args):
-        if len(done) == epochs:
-            raise KeyboardInterrupt
-        done.append(1)
-        return original(*args)
-
-    monkeypatch.setattr(module, "train_epoch", stopping)
-
-
-@pytest.mark.parametrize("epochs", (1, 3))
-def test_a_training_goes_on_to_the_same_run_bit_for_bit(few_digits, tmp_path, monkeypatch, epochs):
-    path = tmp_path / "folder" / "checkpoint.pt"
-    whole = train(CONFIG, few_digits, progress=False)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_after(epochs, patch)
-        train(CONFIG, few_digits, progress=False, checkpoint=path)
-    resumed = train(CONFIG, few_digits, progress=False, checkpoint=path)
-    assert without_seconds(resumed) == without_seconds(whole)
-    assert torch.equal(resumed.probabilities, whole.probabilities)
-    assert not list(path.parent.glob("*.partial"))
-
-
-def test_a_finished_training_is_not_repeated(few_digits, tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    first = train(CONFIG, few_digits, progress=False, checkpoint=path)
-    monkeypatch.setattr(module, "train_epoch", None)
-    again = train(CONFIG, few_digits, progress=False, checkpoint=path)
-    assert again.history == first.history and again.mistakes == first.mistakes
-    assert again.seconds >= sum(row["seconds"] for row in first.history)
-
-
-def other_pixel(data):
-    x_train = data.x_train.clone()
-    x_train[7, 0, 3, 3] ^= 1
-    return dataclasses.replace(data, x_train=x_train)
-
-
-def other_test_set(data):
-    return dataclasses.replace(data, x_test=data.x_test[:40], y_test=data.y_test[:40])
-
-
-@pytest.mark.parametrize(
-    "change, differs",
-    (
-        (dict(config=CONFIG), "epochs"),
-        (dict(config=dataclasses.replace(SHORT, lr=0.05, seed=6)), "lr, seed"),
-        (dict(net=linear()), "network"),
-        (dict(net=leaky(Net())), "network"),
-        (dict(data=other_pixel), "data"),
-        (dict(data=other_test_set), "data"),
-    ),
-)
-def test_another_training_s_checkpoint_is_refused(few_digits, checkpoint, change, differs):
-    data = change.get("data", lambda data: data)(few_digits)
-    with pytest.raises(ValueError, match=rf"checkpoint\.pt is of a training with another {differs}; delete it"):
-        train(change.get("config", SHORT), data, False, net=change.get("net"), checkpoint=checkpoint)
-
-
-def damaged(change):
-    """Puts what `change` makes of a checkpoint's state in its place."""
-    return lambda path: torch.save(change(torch.load(path)), path)
-
-
-def without(key):
-    return damaged(lambda state: {name: value for name, value in state.items() if name != key})
-
-
-@pytest.mark.parametrize(
-    "damage",
-    (
-        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-        lambda path: path.write_bytes(path.read_bytes()[:-200]),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_text("a text"),
-        lambda path: path.write_bytes(pickle.dumps(Config(), protocol=2)),
-        damaged(lambda state: [state]),
-        damaged(lambda state: torch.zeros(3)),
-        damaged(lambda state: {"training": "BN"}),
-        damaged(lambda state: state | {"history": 3}),
-        damaged(lambda state: state | {"net": {}}),
-        without("training"),
-        without("history"),
-        without("seconds"),
-        without("generator"),
-        without("optimizers"),
-    ),
-)
-def test_a_broken_checkpoint(few_digits, checkpoint, damage):
-    damage(checkpoint)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is broken; delete it"):
-        train(SHORT, few_digits, progress=False, checkpoint=checkpoint)
-
-
-def test_a_folder_that_is_a_file(few_digits, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="could not be saved to"):
-        train(SHORT, few_digits, False, checkpoint=tmp_path / "file" / "checkpoint.pt")
 
 
 def fake_data(shape):
