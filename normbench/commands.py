@@ -98,7 +98,7 @@ def study(
     _check_ray(engine, address, gpus)
     usual = "runs/validation" if validation else experiments.RESULTS
     folder = _folder(usual if output is None else output)
-    experiment, path = experiments.EXPERIMENTS[name], folder / f"{name}.jsonl"
+    experiment, path = experiments.EXPERIMENTS[name], experiments.path(name, folder)
     plan = experiment.plan(folder)
     data_name = f"{experiment.dataset} (validation)" if validation else experiment.data_name
     stored = {run.config: run for run in (runs.read(path) if path.exists() else []) if run.dataset == data_name}

@@ -14,7 +14,6 @@ from normbench.batch_statistics import train_and_split
 from normbench.config import USUAL_L1, Config
 from normbench.data import Dataset
 from normbench.engines import Engine, Trainer
-from normbench.penalty import PENALIZED
 from normbench.runs import Arm, Arms, arms
 from normbench.train import Run, train, train_or_diverge
 
@@ -31,6 +30,7 @@ class Experiment:
     Every arm that `arms` gives is trained with every seed, seed by seed, so that a stop leaves arms that can be
     compared; `arms` is given the folder of the results, which it may depend on. With `validation` the runs are scored
     on training images held out: experiments that choose something. `figures` are drawn from the finished arms.
+    An experiment that shares trainings with another is `kept_in` its file.
     """
 
     question: str
@@ -40,6 +40,7 @@ class Experiment:
     figures: Mapping[str, Callable[[Arms], Figure]] = field(default_factory=dict)
     validation: bool = False
     trainer: Trainer = train
+    kept_in: str = ""
 
     @property
     def data_name(self) -> str:
@@ -71,10 +72,7 @@ RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
 TUNED = tuple(PLAIN[name] for name in ("none", "BN", "GN", "GN 8", "LN", "IN"))
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
-VARIED = {
-    nm: Config(nm, epochs=2, weight_decay=0.0, lr=0.02 if nm == "none" else 0.1)
-    for nm in ("BN", "GN", "LN", "IN", "none")
-}
+VARIED = {nm: Config(nm, weight_decay=0.0) for nm in ("BN", "GN", "LN", "IN", "none")}
 PENALTIES = ({}, {"l1": USUAL_L1}, {"l2": 2.5e-4}, {"l1": USUAL_L1, "l2": 2.5e-4})
 GRID = tuple(replace(config, **penalty) for config in VARIED.values() for penalty in PENALTIES)
 STUDY_C = (  # BN + L1 + L2, GN + L1, LN + L2, IN + L1 + L2
@@ -84,12 +82,10 @@ STUDY_C = (  # BN + L1 + L2, GN + L1, LN + L2, IN + L1 + L2
 STRENGTHS = (
     VARIED["BN"],
     *(
-        replace(VARIED["BN"], l1=l1, penalized=penalized, proximal=proximal)
-        for penalized, proximal, l1 in product(PENALIZED, (False, True), (1e-5, 1e-4, 1e-3, 1e-2))
+        replace(VARIED["BN"], l1=l1, proximal=proximal)
+        for proximal, l1 in product((False, True), (1e-5, 1e-4, 1e-3, 1e-2))
     ),
 )
-
-STRONG_L1 = tuple(Config("BN", l1=l1, weight_decay=0.0) for l1 in (0.0, 1e-3))  # at the studies' own length
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
 BY_LENGTH = tuple(
@@ -107,8 +103,9 @@ BY_GHOST = (
 ON_CIFAR10 = tuple(PLAIN[name] for name in ("none", "BN", "GN", "LN", "IN"))
 # Half as long as the trainings that they are chosen for, which would take ten hours of a processor core more.
 BY_RATE_ON_CIFAR10 = tuple(replace(config, epochs=10, lr=lr) for config in ON_CIFAR10 for lr in (0.05, 0.1, 0.2))
+# With standardized filters, as all networks for colour images have them, and with plain ones; Muon trains both.
 FILTERS = tuple(
-    Config(nm, optimizer="muon", filters=filters) for nm, filters in product(("BN", "GN"), ("plain", "standardized"))
+    config for nm in ("BN", "GN") for config in (PLAIN[nm], Config(nm, optimizer="muon", filters="plain"))
 )
 FEW_IMAGES = dict(images=10_000, epochs=6)
 GHOSTS_ON_CIFAR10 = (
@@ -191,7 +188,8 @@ EXPERIMENTS = {
         "What do standardized filters do for batch norm, and what for group norm?",
         "cifar10",
         lambda _: FILTERS,
-        range(40, 46),
+        range(20, 23),
+        kept_in="cifar10",
     ),
     "cifar10_ghosts": Experiment(
         "Does batch norm lose on CIFAR-10 where few images share its statistics?",
@@ -234,20 +232,28 @@ EXPERIMENTS = {
     "penalties": Experiment(
         "What do L1 and L2 do, and does it depend on the normalization?",
         "mnist",
-        lambda _: dict.fromkeys(GRID + STRENGTHS),
-        (1, 2, 3),
+        lambda _: GRID,
+        range(1, 6),
+        {"penalties": lambda arms: figures.plot_penalties(arms, STUDY_C)},
+    ),
+    "l1_strength": Experiment(
+        "How strong should L1 be?",
+        "mnist",
+        lambda _: STRENGTHS,
+        range(1, 6),
+        {"l1_strength": figures.plot_strengths},
+        kept_in="penalties",
+    ),
+    "study_c": Experiment(
+        "Do study C's four models differ?",
+        "mnist",
+        lambda _: STUDY_C,
+        range(1, 9),
         {
-            "penalties": lambda arms: figures.plot_penalties(_chosen(arms, GRID), STUDY_C),
-            "l1_strength": lambda arms: figures.plot_strengths(_chosen(arms, STRENGTHS)),
-            "study_c": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C)),
+            "study_c": figures.plot_seeds,
             "study_c_without_in": lambda arms: figures.plot_seeds(_chosen(arms, STUDY_C[:3])),
         },
-    ),
-    "strong_l1": Experiment(
-        "Is an L1 penalty of λ = 1e-3 too strong?",
-        "mnist",
-        lambda _: STRONG_L1,
-        range(1, 6),
+        kept_in="penalties",
     ),
     "luck": Experiment(
         "How much of a record is luck?",
@@ -259,25 +265,29 @@ EXPERIMENTS = {
 }
 
 
+def path(name: str, folder: str | os.PathLike = RESULTS) -> Path:
+    """The file in which an experiment's runs are kept."""
+    return Path(folder) / f"{EXPERIMENTS[name].kept_in or name}.jsonl"
+
+
 def run(name: str, data: Dataset, folder: str | os.PathLike = RESULTS, engine: Engine | None = None) -> list[Run]:
-    """The runs of an experiment on `data`: those kept in `<folder>/<name>.jsonl`, and new ones for the rest."""
-    experiment, path = EXPERIMENTS[name], Path(folder) / f"{name}.jsonl"
+    """The runs of an experiment on `data`: those kept in its file in `folder`, and new ones for the rest."""
+    experiment = EXPERIMENTS[name]
     data = data.hold_out(HELD_OUT) if experiment.validation else data
-    return runs.run_all(experiment.plan(folder), data, path, engine=engine, trainer=experiment.trainer)
+    return runs.run_all(experiment.plan(folder), data, path(name, folder), engine=engine, trainer=experiment.trainer)
 
 
 def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
-    """The arms of an experiment, in its order, from `<folder>/<name>.jsonl`.
+    """The arms of an experiment, in its order, from its file in `folder`.
 
     They hold the seeds that every arm has, so that arms stay comparable while the experiment is being run.
 
     Raises FileNotFoundError where fewer than two seeds (or the only one) are complete.
     """
-    path, experiment = Path(folder) / f"{name}.jsonl", EXPERIMENTS[name]
+    file, experiment = path(name, folder), EXPERIMENTS[name]
     plan = experiment.plan(folder)
-    stored = {
-        run.config: run for run in (runs.read(path) if path.exists() else []) if run.dataset == experiment.data_name
-    }
+    kept = runs.read(file) if file.exists() else []
+    stored = {run.config: run for run in kept if run.dataset == experiment.data_name}
     lacking = {config.seed for config in plan if config not in stored}
     complete = [config for config in plan if config.seed not in lacking]
     seeds = len(experiment.seeds) - len(lacking)
@@ -285,6 +295,6 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
         there = sum(config in stored for config in plan)
         where = "" if Path(folder) == RESULTS else f" --output {folder}"
         raise FileNotFoundError(
-            f"{path} has {there} of {len(plan)} trainings: python -m normbench study {name}{where} goes on"
+            f"{file} has {there} of {len(plan)} trainings: python -m normbench study {name}{where} goes on"
         )
     return arms((stored[config] for config in complete), (replace(config, seed=0) for config in plan))
