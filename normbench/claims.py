@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from normbench.config import Config
 from normbench.data import title
-from normbench.experiments import MAIN, PLAIN, RESULTS, STRONG_L1, WITH_L1, finished
+from normbench.experiments import MAIN, PLAIN, RESULTS, STRENGTHS, WITH_L1, finished
 from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide, seeds_to_tell
 from normbench.runs import Arms
 from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
@@ -67,7 +67,7 @@ def claims(results: Path = RESULTS) -> dict[str, Claim]:
         "instance norm": instance_norm(mnist),
         "L1 gain": l1_gain(mnist),
         "L1 cost": l1_cost(mnist),
-        "strong L1": strong_l1(finished("strong_l1", results)),
+        "strong L1": strong_l1(finished("l1_strength", results)),
         "spread": spread(finished("cifar10", results)),
         "small batches": small_batches(finished("ghosts", results)),
         "overtaken": overtaken(finished("cifar10_ghosts", results)),
@@ -220,7 +220,8 @@ def l1_cost(mnist: Arms) -> Claim:
 
 
 def strong_l1(arms: Arms) -> Claim:
-    without, strong = (arms[config] for config in STRONG_L1)
+    by_subgradient = {config.l1: arms[config] for config in STRENGTHS if not config.proximal}
+    without, strong = by_subgradient[0], by_subgradient[1e-3]
     loss = difference(strong.last("train_accuracy"), without.last("train_accuracy"))
     return Claim(
         "B",

@@ -104,9 +104,7 @@ ON_CIFAR10 = tuple(PLAIN[name] for name in ("none", "BN", "GN", "LN", "IN"))
 # Half as long as the trainings that they are chosen for, which would take ten hours of a processor core more.
 BY_RATE_ON_CIFAR10 = tuple(replace(config, epochs=10, lr=lr) for config in ON_CIFAR10 for lr in (0.05, 0.1, 0.2))
 # With standardized filters, as all networks for colour images have them, and with plain ones; Muon trains both.
-FILTERS = tuple(
-    config for nm in ("BN", "GN") for config in (PLAIN[nm], Config(nm, optimizer="muon", filters="plain"))
-)
+FILTERS = tuple(config for nm in ("BN", "GN") for config in (PLAIN[nm], Config(nm, optimizer="muon", filters="plain")))
 FEW_IMAGES = dict(images=10_000, epochs=6)
 GHOSTS_ON_CIFAR10 = (
     *(Config("BN", ghost=images, **FEW_IMAGES) for images in (2, 8, 32, 0)),

@@ -395,8 +395,7 @@ def plot_penalties(arms: Arms, framed: Collection[Config] = ()) -> Figure:
     axes.imshow(means, cmap="Blues", aspect="auto", vmin=low, vmax=2 * high - low + 1e-9)
     names = [[f"{name} {value:g}" for name, value in zip(("L1", "L2"), penalty) if value] for penalty in columns]
     axes.set_xticks(range(len(columns)), ["\n+ ".join(name) or "no penalty" for name in names])
-    rates = [f"\n(rate {config.lr:g})" if config.lr != rows[0].lr else "" for config in rows]
-    axes.set_yticks(range(len(rows)), [config.nm + rate for config, rate in zip(rows, rates)])
+    axes.set_yticks(range(len(rows)), [config.nm for config in rows])
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -408,35 +407,30 @@ def plot_penalties(arms: Arms, framed: Collection[Config] = ()) -> Figure:
     return figure
 
 
-PARTS = {"all": "on all", "conv": "on filters", "gamma": "on scales γ"}
 L1_METRICS = {
     "test_accuracy": "Test accuracy (%)",
-    "l1_norm": "Σ|p| of what is penalized (log scale)",
-    "zeros": "Exact zeros in it (%)",
+    "l1_norm": "Σ|p| (log scale)",
+    "zeros": "Exact zeros (%)",
 }
 
 
 @styled
 def plot_strengths(arms: Arms) -> Figure:
-    """Accuracy, Σ|p| and exact zeros against λ1, a line for each part that is penalized and each way of doing it."""
-    families = _families(arms, lambda config: (config.penalized, config.proximal, config.l1 > 0), "l1")
-    plain, strengths = families.get(("all", False, False), {}), sorted({config.l1 for config in arms})
-    figure, column = plt.subplots(len(L1_METRICS), figsize=(WIDTH, 8.4), sharex=True)
-    note = "Dots: seeds; lines: means. Solid: subgradient; dashed: proximal step"
-    title = f"What L1 does to {next(iter(arms)).nm}, by its strength λ and its target"
-    caption(figure, title, note, conditions(arms.values()))
+    """Accuracy, Σ|p| and exact zeros against λ1: a line for L1 by its subgradient, one for a proximal step."""
+    strengths, nm = sorted({config.l1 for config in arms}), next(iter(arms)).nm
+    figure, column = plt.subplots(len(L1_METRICS), figsize=(WIDTH, 7.6), sharex=True)
+    caption(figure, f"What L1 does to {nm}, by its strength λ", DOTS_AND_LINES, conditions(arms.values()))
     for axes, (metric, title) in zip(column, L1_METRICS.items()):
         axes.set_title(title)
-        # Without L1, Σ|p| and zeros are those of all parameters
-        starts = {part: plain if part == "all" or metric == "test_accuracy" else {} for part in PARTS}
-        for proximal, dashes in ((False, "-"), (True, "--")):
-            for (part, name), color, marker in zip(PARTS.items(), SHADES, MARKERS):
-                line = starts[part] | families.get((part, proximal, True), {})
-                values = {strengths.index(l1): arm.last(metric) for l1, arm in line.items()}
-                _line(axes, values, color, marker, linestyle=dashes, label=name)
+        lines = []
+        ways = (False, "subgradient", SHADES[0]), (True, "proximal step", SHADES[2])
+        for (proximal, name, color), marker, dashes in zip(ways, MARKERS, DASHES):
+            line = {config.l1: arm for config, arm in arms.items() if config.proximal == proximal or not config.l1}
+            values = {strengths.index(l1): line[l1].last(metric) for l1 in sorted(line)}
+            lines.append(_line(axes, values, color, marker, linestyle=dashes, label=name))
         if metric == "l1_norm":
             log_scale(axes.yaxis)
-        label_ends(axes, [line for line in axes.lines if line.get_linestyle() == "--"])
+        label_ends(axes, lines)
     column[-1].set_xticks(range(len(strengths)), [f"{l1:g}" for l1 in strengths])
     column[-1].set_xlabel("λ")
     return figure

@@ -105,7 +105,7 @@ def _figures(data_dir: str | os.PathLike | None) -> Iterator[tuple[str, Figure]]
                 yield name, draw(name)
     for data_name, prefix, arms in (
         ("cifar10", "cifar10", finished("cifar10").values()),
-        ("mnist", "study_c", Numbers().study_c()),
+        ("mnist", "study_c", finished("study_c").values()),
     ):
         with suppress(FileNotFoundError):  # its pictures stay as they are
             yield from _pictures(prefix, arms, load(data_name, data_dir))
@@ -257,9 +257,6 @@ class Numbers:
     def example(self) -> Comparison:
         return example(self.results)
 
-    def study_c(self) -> list[Arm]:
-        return [self.experiment("penalties")[config] for config in experiments.STUDY_C]
-
     def seeds(self, name: str) -> str:
         """How many seeds an arm has, and of how many planned where some are missing."""
         have, planned = len(self.arms(name)[0].runs), len(EXPERIMENTS[name].seeds)
@@ -303,7 +300,7 @@ def _environment(numbers: Numbers) -> Environment:
     environment.globals |= {
         name: getattr(numbers, name)
         for name in (
-            *("holds", "arms", "arm", "where", "by_label", "study_c", "seeds", "lines", "tries", "shortfalls"),
+            *("holds", "arms", "arm", "where", "by_label", "seeds", "lines", "tries", "shortfalls"),
             *("example", "explorer_data", "gap", "gaps", "widest", "all_same", "pairs", "differing", "winners"),
         )
     }

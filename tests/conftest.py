@@ -15,7 +15,7 @@ from torch import nn
 from normbench import runs
 from normbench.config import Config
 from normbench.data import Dataset, load
-from normbench.experiments import EXPERIMENTS
+from normbench.experiments import EXPERIMENTS, path
 from normbench.train import Run
 
 ROOT = Path(__file__).parent.parent
@@ -139,10 +139,10 @@ def write_results(folder, accuracy, deviation=0.05, **row):
                 scores = {key: value(config) if callable(value) else value for key, value in row.items()}
                 spread = deviation(config) if callable(deviation) else deviation
                 made = run_of(config, accuracy(config) + noise(config, spread), experiment.data_name, **scores)
-                runs.append(made, folder / f"{name}.jsonl")
+                runs.append(made, path(name, folder))
     for name in ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare"):
-        if (path := ROOT / "results" / f"{name}.jsonl").exists():
-            (folder / path.name).write_bytes(path.read_bytes())
+        if (file := ROOT / "results" / f"{name}.jsonl").exists():
+            (folder / file.name).write_bytes(file.read_bytes())
 
 
 def leaky(net):

@@ -9,7 +9,7 @@ from conftest import made_up_arms, noise
 
 from normbench import claims
 from normbench.config import Config
-from normbench.experiments import BY_GHOST, GHOSTS_ON_CIFAR10, MAIN, PLAIN, STRONG_L1, WITH_L1
+from normbench.experiments import BY_GHOST, GHOSTS_ON_CIFAR10, MAIN, PLAIN, STRENGTHS, WITH_L1
 from normbench.runs import Arm
 
 MNIST = (*PLAIN.values(), *WITH_L1.values())
@@ -180,7 +180,7 @@ def test_strong_l1(loss, verdict):
     def training_accuracy(config):
         return 98.0 + loss * (config.l1 == 1e-3) + noise(config, 0.1)
 
-    claim = claims.strong_l1(made_up_arms(STRONG_L1, by_norm(), seeds=5, train_accuracy=training_accuracy))
+    claim = claims.strong_l1(made_up_arms(STRENGTHS, by_norm(), seeds=5, train_accuracy=training_accuracy))
     assert claim.verdict == verdict and claim.interval.estimate == pytest.approx(loss, abs=0.2)
 
 

@@ -86,8 +86,7 @@ def test_the_grid_varies_normalization_and_penalty_alone():
         (nm, l1, l2) for nm in ("BN", "GN", "LN", "IN", "none") for l1 in (False, True) for l2 in (False, True)
     }
     assert all(c.weight_decay == 0 for c in GRID)
-    with_norm = {dataclasses.replace(c, nm="BN", l1=0.0, l2=0.0) for c in GRID if c.nm != "none"}
-    assert len(with_norm) == 1
+    assert len({dataclasses.replace(c, nm="BN", l1=0.0, l2=0.0) for c in GRID}) == 1
 
 
 @pytest.fixture
@@ -96,6 +95,14 @@ def small(monkeypatch):
     experiment = Experiment("?", "made-up", lambda _: arms, range(3))
     monkeypatch.setitem(EXPERIMENTS, "small", experiment)
     return experiment
+
+
+def test_experiments_that_share_trainings_share_a_file(tmp_path, small, monkeypatch):
+    part = Experiment("?", "made-up", lambda _: small.arms(tmp_path)[:1], range(2), kept_in="small")
+    monkeypatch.setitem(EXPERIMENTS, "part", part)
+    for seed in (0, 1):
+        append(with_seed(made_up_run("GN", 1), seed), tmp_path / "small.jsonl")
+    assert [arm.config.nm for arm in finished("part", tmp_path).values()] == ["GN"]
 
 
 def with_seed(run, seed):

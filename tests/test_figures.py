@@ -31,15 +31,11 @@ SEVEN = (
     Config("IN"),
 )
 GRID = tuple(
-    Config(nm, l1=l1, l2=l2, epochs=2, lr=0.02 if nm == "none" else 0.1)
-    for nm, l1, l2 in product(("BN", "GN", "none"), (0.0, 1e-4), (0.0, 2.5e-4))
+    Config(nm, l1=l1, l2=l2, epochs=2) for nm, l1, l2 in product(("BN", "GN", "none"), (0.0, 1e-4), (0.0, 2.5e-4))
 )
 STRENGTHS = (
     Config(epochs=2),
-    *(
-        Config(l1=l1, penalized=part, proximal=proximal, epochs=2)
-        for part, proximal, l1 in product(figures.PARTS, (False, True), (1e-4, 1e-3, 1e-2))
-    ),
+    *(Config(l1=l1, proximal=proximal, epochs=2) for proximal, l1 in product((False, True), (1e-4, 1e-3, 1e-2))),
 )
 SIZES = (2, 8, 32, 128)
 BY_SIZE = tuple(Config(nm, epochs=2, images=1000, batch_size=size) for nm in ("BN", "GN", "LN") for size in SIZES)
@@ -441,24 +437,22 @@ def test_heat_map_shows_every_mean_and_frames_what_is_asked():
     assert np.ma.getmaskarray(axes.images[0].get_array()).sum() == 1, "an unfinished cell is empty"
     frames = [tuple(np.round(patch.get_center(), 2)) for patch in axes.patches if isinstance(patch, Rectangle)]
     assert frames == [(2, 0), (3, 1)]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["BN", "GN", "none\n(rate 0.02)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["BN", "GN", "none"]
     names = ["no penalty", "L2 0.00025", "L1 0.0001", "L1 0.0001\n+ L2 0.00025"]
     assert [label.get_text() for label in axes.get_xticklabels()] == names
 
 
-def test_strengths_have_a_line_a_part_and_way(drawn):
+def test_strengths_have_a_line_a_way(drawn):
     found = strength_arms()
     for axes, metric in zip(drawn["strengths"].axes, ("test_accuracy", "l1_norm", "zeros"), strict=True):
         lines = [line for line in axes.lines if not line.get_label().startswith("_")]
-        ways = list(product((False, True), figures.PARTS))
-        for line, (proximal, part) in zip(lines, ways, strict=True):
-            usual = metric == "test_accuracy" or part == "all"
-            assert list(line.get_xdata()) == [0, 1, 2, 3][0 if usual else 1 :], "λ = 0 has Σ|p| and zeros of all alone"
+        for line, proximal in zip(lines, (False, True), strict=True):
+            assert list(line.get_xdata()) == [0, 1, 2, 3]
             for place, mean in line.get_xydata():
                 l1 = (0.0, 1e-4, 1e-3, 1e-2)[int(place)]
-                way = dict(penalized=part, proximal=proximal) if l1 else {}
-                assert mean == pytest.approx(found[Config(l1=l1, epochs=2, **way)].last(metric).mean())
-        assert sorted(texts(axes)) == sorted(figures.PARTS.values())
+                config = Config(l1=l1, proximal=proximal and l1 > 0, epochs=2)
+                assert mean == pytest.approx(found[config].last(metric).mean())
+        assert sorted(texts(axes)) == ["proximal step", "subgradient"]
         assert axes.get_yscale() == ("log" if metric == "l1_norm" else "linear")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.0001", "0.001", "0.01"]
 

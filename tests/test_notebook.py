@@ -290,7 +290,8 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     expected = [report.results_table(finished), report.findings(finished), report.parameters_table()]
     expected += [report.page(name) for name in ("trainable.md", "slips.md", "claims.md", "answer.md")]
     expected += [report.reading(name) for name in SHOWN]
-    asked = ("rates", "head_to_head", "length", "cifar10", "penalties", "ghosts", "cifar10_ghosts", "luck")
+    asked = ("rates", "head_to_head", "length", "cifar10", "penalties", "l1_strength")
+    asked += ("ghosts", "cifar10_ghosts", "luck")
     expected += [f"*{EXPERIMENTS[name].question}*" for name in asked]
     assert [text for text in expected if text not in shown] == []
     assert [text for text in shown if text not in expected] == []
