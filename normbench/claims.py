@@ -14,7 +14,16 @@ from normbench.data import title
 from normbench.experiments import MAIN, PLAIN, RESULTS, STRENGTHS, WITH_L1, finished
 from normbench.gaps import ALPHA, MARGIN, gap, gaps, same, seeds_to_decide, seeds_to_tell
 from normbench.runs import Arms
-from normbench.stats import Interval, Summary, deviation_ratio, difference, resampled, summary, winners
+from normbench.stats import (
+    MOST_SEEDS,
+    Interval,
+    Summary,
+    deviation_ratio,
+    difference,
+    resampled,
+    summary,
+    winners,
+)
 from normbench.words import roughly
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "undecided"
@@ -45,9 +54,10 @@ class Claim:
         """What would decide an undecided claim."""
         if self.verdict != UNDECIDED or self.needs is None:
             return ""
-        if math.isfinite(self.needs):
+        if self.needs <= MOST_SEEDS:
             return f"about {roughly(self.needs)} seeds an arm would tell"
-        return "only more test images would tell" if self.unit == "points" else "no number of seeds would tell"
+        limit = f"more than {MOST_SEEDS:,} seeds an arm would be needed"
+        return "only more test images would tell" if self.unit == "points" else limit
 
 
 def claims(results: Path = RESULTS) -> dict[str, Claim]:

@@ -49,7 +49,7 @@ def seeds_to_tell(arms: Arms, a: Config, b: Config, family: int = 1, distance: f
     """About how many seeds an arm would have the interval of the `gap` leave out 0 in four of five studies.
 
     With a `distance`, what it leaves out lies so many points from the gap instead. The estimates are taken for the
-    truth. Infinite where even 10,000 are too few: that needs more test images.
+    truth. Infinite where even `stats.MOST_SEEDS` are too few: that needs more test images.
     """
     paired, confidence = share_seeds(arms), 1 - ALPHA / family
     correct = arms[a].correct, arms[b].correct

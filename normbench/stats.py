@@ -9,6 +9,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import comb
 
+MOST_SEEDS = 10_000  # an arm: what needs more of them is left open
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -98,11 +100,11 @@ def seeds_for_accuracy_difference(
 
     The value lies `distance` points from the true difference, or is 0 where no distance is given. The estimated
     difference and variances are taken for the true ones. More seeds tell nothing about other test images, so that they
-    may not be enough: None, where 10,000 seeds are too few. Raises ValueError as `accuracy_difference`.
+    may not be enough: None, where `MOST_SEEDS` are too few. Raises ValueError as `accuracy_difference`.
     """
     estimate, (*of_seeds, of_images) = _accuracy_variances(a, b, paired)
     distance = abs(estimate) if distance is None else distance
-    tail, candidates = _tail(confidence), range(2, 10_001)
+    tail, candidates = _tail(confidence), range(2, MOST_SEEDS + 1)
 
     def found(n: int) -> float:
         variances = [(variance * (freedom + 1) / n, n - 1) for variance, freedom in of_seeds]

@@ -82,7 +82,7 @@ def test_an_undecided_claim_says_what_would_decide_it():
     assert sure.hint == "" and re.fullmatch(r"about \d+ seeds an arm would tell", unsure.hint)
     assert replace(unsure, needs=3170).hint == "about 3,200 seeds an arm would tell"
     assert replace(unsure, needs=math.inf).hint == "only more test images would tell"
-    assert replace(unsure, needs=math.inf, unit="ratio").hint == "no number of seeds would tell"
+    assert replace(unsure, needs=math.inf, unit="ratio").hint == "more than 10,000 seeds an arm would be needed"
     assert replace(unsure, needs=None).hint == "", "it was not worked out"
 
 
