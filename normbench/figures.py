@@ -407,28 +407,28 @@ def plot_penalties(arms: Arms, framed: Collection[Config] = ()) -> Figure:
     return figure
 
 
-L1_METRICS = {
-    "test_accuracy": "Test accuracy (%)",
-    "l1_norm": "Σ|p| (log scale)",
-    "zeros": "Exact zeros (%)",
+OF_STRENGTHS = {
+    "Test error (%, log scale)": lambda arm: 100 - arm.last(),
+    "Σ|p| (log scale)": lambda arm: arm.last("l1_norm"),
+    "Exact zeros (%)": lambda arm: arm.last("zeros"),
 }
 
 
 @styled
 def plot_strengths(arms: Arms) -> Figure:
-    """Accuracy, Σ|p| and exact zeros against λ1: a line for L1 by its subgradient, one for a proximal step."""
+    """Error, Σ|p| and exact zeros against λ1: a line for L1 by its subgradient, one for a proximal step."""
     strengths, nm = sorted({config.l1 for config in arms}), next(iter(arms)).nm
-    figure, column = plt.subplots(len(L1_METRICS), figsize=(WIDTH, 7.6), sharex=True)
+    figure, column = plt.subplots(len(OF_STRENGTHS), figsize=(WIDTH, 7.6), sharex=True)
     caption(figure, f"What L1 does to {nm}, by its strength λ", DOTS_AND_LINES, conditions(arms.values()))
-    for axes, (metric, title) in zip(column, L1_METRICS.items()):
+    for axes, (title, value) in zip(column, OF_STRENGTHS.items()):
         axes.set_title(title)
         lines = []
         ways = (False, "subgradient", SHADES[0]), (True, "proximal step", SHADES[2])
         for (proximal, name, color), marker, dashes in zip(ways, MARKERS, DASHES):
             line = {config.l1: arm for config, arm in arms.items() if config.proximal == proximal or not config.l1}
-            values = {strengths.index(l1): line[l1].last(metric) for l1 in sorted(line)}
+            values = {strengths.index(l1): value(line[l1]) for l1 in sorted(line)}
             lines.append(_line(axes, values, color, marker, linestyle=dashes, label=name))
-        if metric == "l1_norm":
+        if "log scale" in title:
             log_scale(axes.yaxis)
         label_ends(axes, lines)
     column[-1].set_xticks(range(len(strengths)), [f"{l1:g}" for l1 in strengths])
