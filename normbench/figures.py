@@ -1,7 +1,7 @@
 """Runs and arms become matplotlib figures, one colour a normalization, with text that a phone still shows legibly."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -78,17 +78,11 @@ def _dashes(configs: Collection[Config]) -> list[str]:
     return [DASHES[names[:i].count(nm) % len(DASHES)] for i, nm in enumerate(names)]
 
 
-def _families(arms: Arms, name: Callable[[Config], Hashable], x: str) -> dict[Hashable, dict[float, Arm]]:
-    """The arms by name, and in each family by a number of their config, in its order."""
-    families = {name(config): {} for config in arms}
-    for config, arm in sorted(arms.items(), key=lambda item: getattr(item[0], x)):
-        families[name(config)][getattr(config, x)] = arm
-    return families
-
-
 def _labelled_families(arms: Arms, number: str) -> Iterator[tuple[dict[float, Arm], dict[str, str]]]:
     """The arms of one label, by a number of their config, and the style of their line."""
-    families = _families(arms, lambda config: config.label, number)
+    families: dict[str, dict[float, Arm]] = {config.label: {} for config in arms}
+    for config, arm in sorted(arms.items(), key=lambda item: getattr(item[0], number)):
+        families[config.label][getattr(config, number)] = arm
     configs = [next(iter(family.values())).config for family in families.values()]
     for (label, family), config, dashes in zip(families.items(), configs, _dashes(configs)):
         yield family, {"color": NORMALIZATIONS[config.nm].colour, "linestyle": dashes, "label": label}
