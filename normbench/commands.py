@@ -101,7 +101,7 @@ def study(
     experiment, path = experiments.EXPERIMENTS[name], experiments.path(name, folder)
     plan = experiment.plan(folder)
     data_name = f"{experiment.dataset} (validation)" if validation else experiment.data_name
-    stored = {run.config: run for run in (runs.read(path) if path.exists() else []) if run.dataset == data_name}
+    stored = experiments.stored(name, folder, data_name)
     print(experiment.question)
     if stored.keys() >= set(plan):
         finished = [stored[config] for config in plan]

@@ -19,7 +19,7 @@ from normbench.data import HELD_OUT, title
 from normbench.device import commit, versions
 from normbench.gaps import gaps, seeds_to_tell
 from normbench.runs import Arm, Arms
-from normbench.stats import Difference, superiority, winners
+from normbench.stats import MOST_SEEDS, Difference, superiority, winners
 from normbench.style import png
 from normbench.words import fixed, roughly
 
@@ -217,6 +217,7 @@ class Comparison:
         return _template("comparison.html").render(
             comparison=self,
             title=title(self.data),
+            most_seeds=MOST_SEEDS,
             figures={name: _embedded(figure) for name, figure in self.figures().items()},
             made_by={
                 "Command": command,

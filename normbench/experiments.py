@@ -268,6 +268,12 @@ def path(name: str, folder: str | os.PathLike = RESULTS) -> Path:
     return Path(folder) / f"{EXPERIMENTS[name].kept_in or name}.jsonl"
 
 
+def stored(name: str, folder: str | os.PathLike, data_name: str) -> dict[Config, Run]:
+    """The runs on the data set `data_name` that an experiment's file in `folder` holds; none where there is no file."""
+    file = path(name, folder)
+    return {run.config: run for run in (runs.read(file) if file.exists() else []) if run.dataset == data_name}
+
+
 def run(name: str, data: Dataset, folder: str | os.PathLike = RESULTS, engine: Engine | None = None) -> list[Run]:
     """The runs of an experiment on `data`: those kept in its file in `folder`, and new ones for the rest."""
     experiment = EXPERIMENTS[name]
@@ -282,17 +288,16 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
 
     Raises FileNotFoundError where fewer than two seeds (or the only one) are complete.
     """
-    file, experiment = path(name, folder), EXPERIMENTS[name]
-    plan = experiment.plan(folder)
-    kept = runs.read(file) if file.exists() else []
-    stored = {run.config: run for run in kept if run.dataset == experiment.data_name}
-    lacking = {config.seed for config in plan if config not in stored}
+    experiment = EXPERIMENTS[name]
+    plan, kept = experiment.plan(folder), stored(name, folder, experiment.data_name)
+    lacking = {config.seed for config in plan if config not in kept}
     complete = [config for config in plan if config.seed not in lacking]
     seeds = len(experiment.seeds) - len(lacking)
     if seeds < min(2, len(experiment.seeds)):
-        there = sum(config in stored for config in plan)
+        there = sum(config in kept for config in plan)
         where = "" if Path(folder) == RESULTS else f" --output {folder}"
         raise FileNotFoundError(
-            f"{file} has {there} of {len(plan)} trainings: python -m normbench study {name}{where} goes on"
+            f"{path(name, folder)} has {there} of {len(plan)} trainings: "
+            f"python -m normbench study {name}{where} goes on"
         )
-    return arms((stored[config] for config in complete), (replace(config, seed=0) for config in plan))
+    return arms((kept[config] for config in complete), (replace(config, seed=0) for config in plan))
