@@ -110,13 +110,15 @@ GHOSTS_ON_CIFAR10 = (
     *(Config("BN", ghost=images, **FEW_IMAGES) for images in (2, 8, 32, 0)),
     Config("GN", **FEW_IMAGES),
 )
-IN_SMALL_BATCHES = tuple(Config(nm, batch_size=size, **FEW_IMAGES) for size, nm in product((2, 32), ("BN", "GN", "LN")))
+IN_SMALL_BATCHES = tuple(
+    Config(nm, batch_size=size, **FEW_IMAGES) for size, nm in product((2, 8, 32), ("BN", "GN", "LN"))
+)
 
 
 def near_rates(config: Config) -> list[Config]:
-    """`config` with its learning rate, scaled by the root of the batch size, and with half and double of that."""
+    """`config` with its learning rate, scaled by the root of the batch size, and from a quarter to four times that."""
     usual = config.lr * math.sqrt(config.batch_size / Config().batch_size)
-    return [replace(config, lr=round(usual * factor, 6)) for factor in (0.5, 1, 2)]
+    return [replace(config, lr=round(usual * factor, 6)) for factor in (0.25, 0.5, 1, 2, 4)]
 
 
 def with_best_rates(folder: Path) -> list[Config]:
@@ -201,7 +203,7 @@ EXPERIMENTS = {
         "Which learning rate suits small batches on CIFAR-10?",
         "cifar10",
         lambda _: [rate for config in IN_SMALL_BATCHES for rate in near_rates(config)],
-        range(1),
+        range(2),
         validation=True,
         trainer=train_or_diverge,
     ),
@@ -209,7 +211,7 @@ EXPERIMENTS = {
         "Does batch norm lose on CIFAR-10 where batches are small?",
         "cifar10",
         with_best_rates,
-        range(110, 114),
+        range(110, 118),
         {"small_batches": figures.plot_by_batch_size},
     ),
     "length": Experiment(

@@ -59,15 +59,16 @@ def test_shortfall_is_against_the_best_rate_with_which_all_learn():
 
 def test_small_batches_have_the_rates_that_were_best_on_held_out_images(tmp_path):
     best = {("BN", 2): 0.025, ("GN", 2): 0.00625, ("LN", 2): 0.0125}
-    best |= {("BN", 32): 0.05, ("GN", 32): 0.1, ("LN", 32): 0.05}
+    best |= {("BN", 8): 0.00625, ("GN", 8): 0.025, ("LN", 8): 0.1}
+    best |= {("BN", 32): 0.05, ("GN", 32): 0.2, ("LN", 32): 0.05}
     plan = EXPERIMENTS["small_batches_rates"].plan(tmp_path)
     for config in plan:
         distance = abs(math.log(config.lr / best[config.nm, config.batch_size]))
         append(run_of(config, 70 - distance, "cifar10 (validation)"), tmp_path / "small_batches_rates.jsonl")
     chosen = EXPERIMENTS["small_batches"].plan(tmp_path)
     assert {(config.nm, config.batch_size): config.lr for config in chosen} == best
-    assert {config.lr for config in plan if config.batch_size == 32} == {0.025, 0.05, 0.1}
-    assert len(chosen) == 6 * len(EXPERIMENTS["small_batches"].seeds)
+    assert {config.lr for config in plan if config.batch_size == 32} == {0.0125, 0.025, 0.05, 0.1, 0.2}
+    assert len(chosen) == 9 * len(EXPERIMENTS["small_batches"].seeds)
 
 
 def test_experiments_that_choose_do_not_see_the_test_images(few_digits, tmp_path, monkeypatch):
