@@ -188,7 +188,7 @@ EXPERIMENTS = {
         "What do standardized filters do for batch norm, and what for group norm?",
         "cifar10",
         lambda _: FILTERS,
-        range(20, 23),
+        range(20, 26),
         kept_in="cifar10",
     ),
     "cifar10_ghosts": Experiment(
