@@ -174,9 +174,9 @@ class Numbers:
         """The arms whose config has all these values."""
         return [arm for arm in self.experiment(name).values() if _has(arm.config, values)]
 
-    def gap(self, name: str, a: str, b: str, family: int = 1) -> stats.Difference:
-        """`gaps.gap` of two arms, by their labels."""
-        first, second = self.arms(name, a, b)
+    def gap(self, name: str, a: str | Arm, b: str | Arm, family: int = 1) -> stats.Difference:
+        """`gaps.gap` of two arms, by their labels; where a label stands for several, the arms themselves."""
+        first, second = (self.arm(name, arm) if isinstance(arm, str) else arm for arm in (a, b))
         return gaps.gap(self.experiment(name), first.config, second.config, family)
 
     def widest(self, name: str, *labels: str) -> tuple[str, str, stats.Difference]:
@@ -207,7 +207,7 @@ class Numbers:
         """`gaps.seeds_to_tell` of two arms of an experiment."""
         return gaps.seeds_to_tell(self.experiment(name), a.config, b.config, family)
 
-    def gaps(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[stats.Difference]:
+    def gaps(self, name: str, pairs: Sequence[tuple[str | Arm, str | Arm]]) -> list[stats.Difference]:
         """The gap of each pair of arms, in one family."""
         return [self.gap(name, a, b, len(pairs)) for a, b in pairs]
 

@@ -24,7 +24,7 @@ FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
 FIGURES |= {"by_hand", "by_hand_gn"}
 SHOWN = {"rates", "head_to_head", "groups", "length", "cifar10", "penalties", "l1_strength", "luck"}
-SHOWN |= {"ghosts", "cifar10_ghosts"}
+SHOWN |= {"small_batches", "ghosts", "cifar10_ghosts"}
 CIFAR10 = 4  # pictures of photographs, which are part of the project
 
 
@@ -291,7 +291,7 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     expected += [report.page(name) for name in ("trainable.md", "slips.md", "claims.md", "answer.md")]
     expected += [report.reading(name) for name in SHOWN]
     asked = ("rates", "head_to_head", "length", "cifar10", "penalties", "l1_strength")
-    asked += ("ghosts", "cifar10_ghosts", "luck")
+    asked += ("small_batches", "ghosts", "cifar10_ghosts", "luck")
     expected += [f"*{EXPERIMENTS[name].question}*" for name in asked]
     assert [text for text in expected if text not in shown] == []
     assert [text for text in shown if text not in expected] == []
