@@ -28,9 +28,7 @@ RATES = (0.03, 0.1, 0.3)
 WIDENINGS = 4  # how often an arm's rates are widened at most
 HELD_OUT = 1 / 6  # the share of the training images on which rates are chosen, up to
 MOST_HELD_OUT = 10_000  # images
-WORKERS_START = (
-    6  # seconds until processes have imported PyTorch and begin; measured: 4 on an idle machine, 8 on a busy
-)
+WORKERS_START = 6  # seconds until processes have imported PyTorch and begin; measured: 4 to 8
 
 
 def compare(
