@@ -3,19 +3,16 @@ import warnings
 from itertools import product
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
-import PIL.Image
 import pytest
 from conftest import run_of
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
-from nbconvert import HTMLExporter
 from scipy.stats import t
 
 from model import NORMALIZATIONS
-from normbench import figures, style
+from normbench import figures
 from normbench.config import Config
 from normbench.experiments import BY_GHOST, BY_LENGTH
 from normbench.runs import arms
@@ -475,24 +472,3 @@ def test_luck_counts_every_run_and_expects_more_of_more_seeds(drawn):
     for line, values in zip(expected.lines, (arm.last(), arm.best()), strict=True):
         assert list(line.get_xdata()) == list(range(1, 51))
         assert line.get_ydata() == pytest.approx([best_of(values, k) for k in range(1, 51)])
-
-
-def test_a_saved_figure_is_small_and_looks_the_same(drawn, tmp_path):
-    shown = style.save(drawn["overview"], tmp_path / "small.png")
-    drawn["overview"].savefig(tmp_path / "large.png")
-    small, large = (PIL.Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("small", "large"))
-    assert small.size == large.size
-    assert np.abs(np.asarray(small, float) - np.asarray(large, float)).mean() < 1
-    assert shown.data == (tmp_path / "small.png").read_bytes()
-    assert len(shown.data) < 0.6 * (tmp_path / "large.png").stat().st_size
-
-
-def test_a_saved_figure_has_alternative_text(drawn, tmp_path):
-    """In the notebook, and in nbconvert's page from it; of its templates, lab's leaves it out."""
-    image = style.save(drawn["one run"], tmp_path / "one.png", alt="One arm & its <mean>")
-    data, metadata = image._repr_png_()
-    cell = nbformat.v4.new_code_cell(
-        outputs=[nbformat.v4.new_output("display_data", {"image/png": data}, metadata={"image/png": metadata})]
-    )
-    page, _ = HTMLExporter(template_name="classic").from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
-    assert 'alt="One arm &amp; its &lt;mean&gt;"' in page
