@@ -112,6 +112,8 @@ def test_an_unfinished_experiment_says_so(scenarios, tmp_path):
     lines = (scenarios["same"] / "head_to_head.jsonl").read_text().splitlines(keepends=True)
     arms = len(EXPERIMENTS["head_to_head"].plan()) // 24
     (tmp_path / "head_to_head.jsonl").write_text("".join(lines[: 5 * arms + 3]))
+    assert Numbers(tmp_path).seeds("head_to_head") == "5 of 24 planned"
+    assert Numbers(scenarios["same"]).seeds("head_to_head") == "24"
 
     def trained(folder):
         return report._environment(Numbers(folder)).get_template("tables.md").module.trained("head_to_head").strip()
