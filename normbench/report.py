@@ -32,7 +32,7 @@ from normbench.findings import findings
 from normbench.runs import Arm, Arms
 from normbench.style import save
 from normbench.train import Run
-from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly, signed
+from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly, signed, span
 
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
@@ -296,7 +296,7 @@ def _environment(numbers: Numbers) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {words.__name__: words for words in (fixed, signed, interval, percent, roughly, title)}
+    environment.filters |= {words.__name__: words for words in (fixed, signed, interval, span, percent, roughly, title)}
     environment.globals |= {
         name: getattr(numbers, name)
         for name in (

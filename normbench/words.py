@@ -18,6 +18,11 @@ def interval(value: Interval | Summary, digits: int = 2) -> str:
     return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
 
 
+def span(value: Interval | Summary, digits: int = 2) -> str:
+    """The ends of an interval of amounts: "3.0 to 4.2"."""
+    return f"{fixed(value.low, digits)} to {fixed(value.high, digits)}"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """A share of 1 in %."""
     return f"{100 * share:.{digits}f} %"

@@ -1,6 +1,7 @@
 import pytest
 
-from normbench.words import count, duration, fixed, roughly, signed
+from normbench.stats import Interval
+from normbench.words import count, duration, fixed, interval, roughly, signed, span
 
 
 @pytest.mark.parametrize(
@@ -9,6 +10,11 @@ from normbench.words import count, duration, fixed, roughly, signed
 )
 def test_numbers_as_text(value, digits, plain, with_sign):
     assert fixed(value, digits) == plain and signed(value, digits) == with_sign
+
+
+def test_intervals_of_differences_have_signs_and_those_of_amounts_none():
+    assert interval(Interval(0.5, -0.04, 1.0)) == "−0.04 to +1.00"
+    assert span(Interval(3.6, 3.04, 4.0), 1) == "3.0 to 4.0"
 
 
 def test_counts_and_durations():
