@@ -1,4 +1,4 @@
-"""A small residual network for photographs of 32×32 pixels, as one to compare normalizations in.
+"""A small residual network for photographs of 32×32 pixels, to compare normalizations in.
 
 It is the ResNet of MLPerf Tiny (Banbury et al. 2021): three stages of one block, 78,000 parameters with ten classes.
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Block(nn.Module):
-    """Two convolutions, whose outcome is added to the input (He et al. 2016)."""
+    """Two convolutions, whose output is added to the input (He et al. 2016)."""
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 def build(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
-    """The network, which takes images (N, in_channels, H, W) to logits (N, num_classes)."""
+    """Make the network, which takes images (N, in_channels, H, W) to logits (N, num_classes)."""
     stem = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     stages = [Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2)]
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))

@@ -1,267 +1,209 @@
-"""The commands: train one model, compare normalizations, run an experiment, make README, docs and figures anew."""
+"""The command line of `normbench`. Nothing heavy is imported before the options are read, so that --help is quick."""
 
 import shlex
 import sys
-import zlib
-from collections.abc import Iterable
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from torchsummary import summary
 
-from normbench import compare as comparing
-from normbench import experiments, networks, report, runs
-from normbench.config import Config
-from normbench.data import Dataset, load
-from normbench.device import choose_device, device_name, is_out_of_memory
-from normbench.engines import Engine, local, on_ray, usual_workers
-from normbench.figures import plot_overview
-from normbench.findings import result_line
-from normbench.pictures import plot_misclassified
-from normbench.style import save
-from normbench.swap import normalizations
-from normbench.train import Run, build
-from normbench.train import train as train_one
+from normbench import defaults
 
-DataDir = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+if TYPE_CHECKING:
+    from normbench.data import Dataset
+    from normbench.runs import Engine
 
 
-def train(
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    dataset: str = "auto",
-    data_dir: DataDir = None,
-    device: str = "auto",
-    output: str = "runs/train",
-) -> None:
-    """Train one model: its summary, progress, curves, ten mistakes, and a result line.
+@dataclass(frozen=True)
+class Where:
+    """Where runs take place: how many at once, on which machines, with data from which folder.
 
-    Stopped with Ctrl-C, the same command goes on from the last finished epoch.
-
-    Args:
-        config: the network and its training.
-        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder,
-            or auto: MNIST, and the small digits where it cannot be had.
+    Attributes:
+        workers: runs side by side; by default as many as were measured to be fastest, or as a cluster has room for.
+        engine: local for this machine, or ray for a Ray cluster (pip install "normbench[ray]").
+        address: address of the Ray cluster, or auto for the one that this machine is part of; by default a cluster of
+            this machine alone.
+        gpus: the share of a GPU that each run on Ray is given.
         data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
-        device: cpu, cuda, …, or auto: a GPU where there is one.
-        output: a folder for each training is made there.
+        device: cpu, cuda, …, or auto: a GPU if there is one. On Ray, gpus decides.
     """
-    output = _folder(output)
-    data = load(dataset, data_dir, choose_device(device))
-    number = zlib.crc32(f"{config} {data.device} {data.fingerprint}".encode())
-    folder = output / f"{data.name}-{config.nm}-seed{config.seed}-{number:08x}"
-    net = build(config, data)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"{config.label} on {data.name}, {device_name(data.device)}")
-    summary(net, data.image_shape, device="cpu")
-    try:
-        run = train_one(config, data, checkpoint=folder / "checkpoint.pt")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished epochs are in {folder}; go on with: {_same_command()}") from None
-    (folder / "run.jsonl").unlink(missing_ok=True)
-    runs.append(run, folder / "run.jsonl")
-    save(plot_overview([run]), folder / "curves.png")
-    save(plot_misclassified(run, data), folder / "misclassified.png")
-    print(f"{result_line(run)}\nCurves, mistakes and result: {folder}/ (delete it to train anew)")
+
+    workers: int | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus: float = 0.0
+    data_dir: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    device: str = "auto"
+
+    def load(self, dataset: str, size: int | None = None) -> "Dataset":
+        """Load a data set on the device where runs take place.
+
+        Raises ValueError for options that contradict each other, and as `choose_device` and `load` do.
+        """
+        from normbench.data import load
+        from normbench.device import choose_device
+
+        if self.engine != "ray" and (self.address is not None or self.gpus):
+            raise ValueError("--address and --gpus are for a Ray cluster: give --engine ray too")
+        return load(dataset, self.data_dir, choose_device("cpu" if self.engine == "ray" else self.device), size)
 
 
-def study(
-    name: tyro.conf.Positional[Literal[tuple(experiments.EXPERIMENTS)]],
-    /,
-    workers: int | None = None,
-    engine: Literal["local", "ray"] = "local",
-    address: str | None = None,
-    gpus: float = 0.0,
-    validation: bool = False,
-    data_dir: DataDir = None,
-    device: str = "auto",
-    output: str | None = None,
-) -> None:
-    """Run an experiment: many trainings, of which those already in results/ are not repeated.
+def workers_for(where: Where, data: "Dataset") -> int:
+    """Return how many runs take place side by side on this machine."""
+    from normbench.runs import usual_workers
 
-    Stopped in whatever way, the same command goes on from the last finished training. Several processes may be at
-    work on one experiment.
+    return usual_workers(data) if where.workers is None else where.workers
 
-    Args:
-        name: which experiment.
-        workers: trainings side by side; by default as many as were measured to be fastest, or as a cluster can hold.
-        engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
-        address: of the Ray cluster, or auto for the one that this machine is part of; without it, one of this machine.
-        gpus: the share of a GPU that each training on Ray is given.
-        validation: score on held-out training images instead of the test set, and put the results under runs/:
-            for whoever changes the network or the recipe.
-        data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
-        device: cpu, cuda, …, or auto: a GPU where there is one. On Ray, gpus decides.
-        output: the folder of NAME.jsonl, where finished runs are stored; by default results.
+
+def engine_for(where: Where, data: "Dataset", modules: Sequence[ModuleType] = ()) -> "Engine":
+    """Return what carries the runs out; on Ray, `modules` are sent to the nodes besides normbench.
+
+    Raises ValueError for numbers out of range.
     """
-    _check_ray(engine, address, gpus)
-    usual = "runs/validation" if validation else experiments.RESULTS
-    folder = _folder(usual if output is None else output)
-    experiment, path = experiments.EXPERIMENTS[name], experiments.path(name, folder)
-    plan = experiment.plan(folder)
-    data_name = f"{experiment.dataset} (validation)" if validation else experiment.data_name
-    stored = experiments.stored(name, folder, data_name)
-    print(experiment.question)
-    if stored.keys() >= set(plan):
-        finished = [stored[config] for config in plan]
-        print(
-            f"All {len(plan)} trainings are in {path}{_commits(finished)}: nothing is trained. "
-            "To train anew, delete that file, or name another folder with --output."
-        )
-    else:
-        data = load(experiment.dataset, data_dir, choose_device("cpu" if engine == "ray" else device))
-        if validation and not experiment.validation:
-            data = data.hold_out(experiments.HELD_OUT)
-        how, where = _engine(engine, workers, address, gpus, data)
-        print(f"On {data_name}, {where}:", flush=True)
-        try:
-            finished = experiments.run(name, data, folder, engine=how)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"finished trainings are in {path}; go on with: {_same_command()}") from None
-    print(report.arms_table(runs.arms(finished)))
+    from normbench.runs import local, on_ray
+
+    if where.engine == "ray":
+        return on_ray(where.workers, where.address, where.gpus, modules=modules)
+    return local(workers_for(where, data))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared, and how it is trained.
+
+    Attributes:
+        network: what makes the network: file.py:function, package.module:function or torchvision:resnet18. It is called
+            with whichever of num_classes, in_channels and size, (H, W), it accepts.
+        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder, or a
+            folder of images, with a slash: photos/, with a folder for each class, or with train/ and test/.
+        arms: BN, GN (each layer gets a number of groups that fits), GN:8 (eight groups), LN (all channels of an image),
+            IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
+            none; WS+GN standardizes the weights of the convolutions, too.
+        seeds: runs per arm.
+        epochs: how often a run sees every training image.
+        batch_size: training images per step; several numbers for an answer by batch size.
+        rates: learning rates to try, and more if the best lies at the edge; a single one is used as it is.
+        augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
+        weight_decay: of all parameters.
+        images: how many training images are used, a random subset, for a faster and rougher answer; by default all.
+        size: pixels to which the images of a folder are brought; by default 32.
+        output: the folder of the finished runs and of report.html; by default one in runs/compare.
+        verbose: name every layer that is replaced.
+    """
+
+    network: tyro.conf.Positional[str] = defaults.NETWORK
+    dataset: str = "digits"
+    arms: tuple[str, ...] = defaults.ARMS
+    seeds: int = defaults.SEEDS
+    epochs: int = defaults.EPOCHS
+    batch_size: tuple[int, ...] = (defaults.BATCH_SIZE,)
+    rates: tuple[float, ...] = defaults.RATES
+    augment: str = "auto"
+    weight_decay: float = defaults.WEIGHT_DECAY
+    images: int | None = None
+    size: int | None = None
+    output: str | None = None
+    verbose: bool = False
 
 
 def compare(
-    network: tyro.conf.Positional[str] = networks.OURS,
-    /,
-    dataset: str = "digits",
-    arms: tuple[str, ...] = comparing.ARMS,
-    seeds: int = 5,
-    epochs: int = 10,
-    batch_size: tuple[int, ...] = (128,),
-    rates: tuple[float, ...] = comparing.RATES,
-    augment: str = "auto",
-    weight_decay: float = 5e-4,
-    images: int = 0,
-    size: int | None = None,
-    workers: int | None = None,
-    engine: Literal["local", "ray"] = "local",
-    address: str | None = None,
-    gpus: float = 0.0,
-    data_dir: DataDir = None,
-    device: str = "auto",
-    output: str | None = None,
-    verbose: bool = False,
+    options: Annotated[Options, tyro.conf.arg(name="")], where: Annotated[Where, tyro.conf.arg(name="")]
 ) -> None:
     """Which normalization should a network use? Train it with each in turn, with several seeds, and answer.
 
-    Each arm first gets a learning rate of its own, chosen on training images held out. Stopped in whatever way, the
-    same command goes on. Without a network this is the study's own on small digits: a few minutes, to see what it does.
-
-    Args:
-        network: what makes the network: file.py:function, package.module:function or torchvision:resnet18. It is called
-            with num_classes, in_channels and size, (H, W), as far as it takes them.
-        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder, or a
-            folder of images, with a slash: photos/, with a folder for each class, or with train/ and test/.
-        arms: BN, GN, LN (a set an image), IN, LN_C (over the channels of each pixel), none; GN:8 for eight groups.
-        seeds: trainings an arm.
-        epochs: how often a training sees every training image.
-        batch_size: training images a step; several numbers for an answer by batch size.
-        rates: learning rates to try, and more where the best lies at the edge; one is used as it is.
-        augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
-        weight_decay: the pull of all parameters towards 0.
-        images: how many of the training images are used, drawn by lot, for an answer sooner; 0 for all.
-        size: pixels to which the images of a folder are brought, 32 by default.
-        workers: trainings side by side; by default as many as were measured to be fastest, or as a cluster can hold.
-        engine: local for this machine, or ray for a Ray cluster (pip install -r requirements-ray.txt).
-        address: of the Ray cluster, or auto for the one that this machine is part of; without it, one of this machine.
-        gpus: the share of a GPU that each training on Ray is given.
-        data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
-        device: cpu, cuda, …, or auto: a GPU where there is one. On Ray, gpus decides.
-        output: the folder of the finished trainings and of report.html; by default one in runs/compare.
-        verbose: name every layer that is swapped.
+    Each arm first gets a learning rate of its own, chosen on held-out training images. If you stop it, in whatever way,
+    the same command resumes. Without a network it takes a small one of its own on small digits, which needs a few
+    minutes, to show what it does.
     """
-    _check_ray(engine, address, gpus)
-    data = load(dataset, data_dir, choose_device("cpu" if engine == "ray" else device), size)
-    swapped = networks.Swapped(network)
-    folder = _folder(f"runs/compare/{swapped.name}-{data.name}" if output is None else output)
-    if verbose:
-        for path, layer in normalizations(swapped.original(Config(), data)).items():
+    from normbench import comparison
+
+    data = where.load(options.dataset, options.size)
+    network = comparison.Swapped(options.network)
+    folder = output_folder(options.output, f"runs/compare/{network.name}-{data.name}")
+    if options.verbose:
+        for path, layer in network.layers(data).items():
             print(f"{path}: {layer}")
     try:
-        compared = comparing.compare(
-            network,
+        compared = comparison.compare(
+            options.network,
             data,
-            arms,
-            seeds,
-            epochs,
-            batch_size,
+            options.arms,
+            options.seeds,
+            options.epochs,
+            options.batch_size,
             folder,
-            rates=rates,
-            augment=augment,
-            weight_decay=weight_decay,
-            images=images,
-            workers=usual_workers(data) if workers is None else workers,
-            engine=on_ray(workers, address, gpus) if engine == "ray" else None,
+            rates=options.rates,
+            augment=options.augment,
+            weight_decay=options.weight_decay,
+            images=options.images,
+            workers=workers_for(where, data),
+            engine=engine_for(where, data) if where.engine == "ray" else None,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished trainings are in {folder}; go on with: {_same_command()}") from None
+        raise stopped(folder, same_command("normbench")) from None
     page = folder / "report.html"
-    page.write_text(compared.page(_same_command()), encoding="utf-8")
+    page.write_text(compared.page(same_command("normbench")), encoding="utf-8")
     print(f"\n{compared.answer}\n\nTables and figures: {page}")
 
 
-def _check_ray(engine: str, address: str | None, gpus: float) -> None:
-    if engine != "ray" and (address is not None or gpus):
-        raise ValueError("--address and --gpus are for a Ray cluster: give --engine ray too")
+def output_folder(given: str | None, usual: str) -> Path:
+    """Return the folder that --output names, or the `usual` one; ValueError for an empty name."""
+    if given == "":
+        raise ValueError("--output is empty; use . for the current folder")
+    return Path(usual if given is None else given)
 
 
-def _engine(name: str, workers: int | None, address: str | None, gpus: float, data: Dataset) -> tuple[Engine, str]:
-    """What carries the trainings out, and where, in words."""
-    if name == "ray":
-        return on_ray(workers, address, gpus), "Ray"
-    return local(usual_workers(data) if workers is None else workers), device_name(data.device)
+def stopped(kept_in: Path, command: str) -> KeyboardInterrupt:
+    """Return what Ctrl-C during runs ends in: it says where the finished ones are and which command resumes."""
+    return KeyboardInterrupt(f"finished runs are in {kept_in}; go on with: {command}")
 
 
-def _commits(finished: Iterable[Run]) -> str:
-    """The commits of the code that made the runs, where they are known."""
-    commits = sorted({run.commit[:7] + run.commit[40:] for run in finished if run.commit})
-    return f" (code of commit {', '.join(commits)})" if commits else ""
+def program(package: str) -> str:
+    """Return how this program was started: by the command of the package's name, or as a module."""
+    return package if Path(sys.argv[0]).stem == package else f"python -m {package}"
 
 
-def _folder(name: str | Path) -> Path:
-    if not str(name):
-        raise ValueError("--output '' names no folder: . is this one")
-    return Path(name)
+def same_command(package: str) -> str:
+    """Return the command line that started this program, to copy into a shell."""
+    return shlex.join([*program(package).split(), *sys.argv[1:]])
 
 
-def _same_command() -> str:
-    return shlex.join([*_program().split(), *sys.argv[1:]])
-
-
-def _program() -> str:
-    """How this program was started."""
-    return "normbench" if Path(sys.argv[0]).stem == "normbench" else "python -m normbench"
-
-
-def make_report(data_dir: DataDir = None) -> None:
-    """Make README, docs and the figures of images/ anew from results/.
-
-    Args:
-        data_dir: where data sets lie or are downloaded to; figures of images that cannot be had are left as they are.
-    """
-    if not (report.PROJECT / "README.md").exists():
-        raise ValueError(
-            "report makes the pages of a checkout anew, and this is an installed package: run it in a checkout"
-        )
-    for path in report.write(data_dir):
-        print(path)
-
-
-def run() -> int:
-    """Run the command that `sys.argv` names; returns the exit status, and says what is wrong in one line."""
+def run(commands: dict[str, Callable[..., Any]], package: str, description: str) -> int:
+    """Run the command that `sys.argv` names; return the exit status, and say what is wrong in one line."""
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"train": train, "compare": compare, "study": study, "report": make_report}, prog=_program()
-        )
-    except (ValueError, OSError, FloatingPointError, BrokenProcessPool) as error:
-        print(error, file=sys.stderr)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        tyro.extras.subcommand_cli_from_dict(commands, prog=program(package), description=description)
+    except Exception as error:
+        if not (line := _in_one_line(error)):
             raise
-        reason = (str(error).strip() or "Python has none left").splitlines()[0]
-        print(f"there is not enough memory for this training: {reason}", file=sys.stderr)
-    else:
+        print(line, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _in_one_line(error: Exception) -> str:
+    """Say what is wrong with the input or the machine; "" for an error of the program's own."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    if isinstance(error, (ValueError, OSError, FloatingPointError, BrokenProcessPool)):
+        return str(error) or type(error).__name__
+    if isinstance(error, (MemoryError, RuntimeError)):
+        from normbench.device import is_out_of_memory
+
+        if is_out_of_memory(error):
+            reason = (str(error).strip() or "Python has none left").splitlines()[0]
+            return f"there is not enough memory for this training: {reason}"
+    return ""
+
+
+def main() -> int:
+    """Run `normbench`."""
+    if sys.argv[1:] == ["--version"]:
+        from normbench import __version__
+
+        print(f"normbench {__version__}")
         return 0
-    return 2
+    about = "Which normalization layer should a network use? (--version says which normbench this is.)"
+    return run({"compare": compare}, "normbench", about)

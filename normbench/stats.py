@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import comb
 
-MOST_SEEDS = 10_000  # an arm: what needs more of them is left open
+MOST_SEEDS = 10_000  # per arm: what needs more of them is left open
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Difference(Interval):
     p: float
 
 
-def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Mean of the values (n,) with Student's t interval; of one value deviation, low and high are nan.
+def summary(values: ArrayLike, confidence: float = 0.95) -> Summary:
+    """Return the mean of the values (n,) with Student's t interval; of one value deviation, low and high are nan.
 
     Raises ValueError for no values, values that are not finite and a confidence outside (0, 1).
     """
@@ -51,8 +52,8 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
     return Summary(n, mean, deviation, mean - half, mean + half)
 
 
-def difference(a: Sequence[float], b: Sequence[float], paired: bool = False, confidence: float = 0.95) -> Difference:
-    """mean(a) - mean(b) with interval and p-value: Welch's t-test (1947), or the paired t-test.
+def difference(a: ArrayLike, b: ArrayLike, paired: bool = False, confidence: float = 0.95) -> Difference:
+    """Return mean(a) - mean(b) with interval and p-value: Welch's t-test (1947), or the paired t-test.
 
     Values are (n,) and (m,) of independent runs; where `paired`, both are (n,), of the same seeds in the same order.
     Where nothing varies, the interval is the estimate, and p is 1 for equal means, else 0.
@@ -67,18 +68,18 @@ def difference(a: Sequence[float], b: Sequence[float], paired: bool = False, con
 
 
 def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95) -> Difference:
-    """Expected accuracy of A minus that of B in points, for new seeds and new test images, with interval and p-value.
+    """Return A's expected accuracy minus B's in points, for new seeds and new test images, with interval and p-value.
 
     a and b are bool (seeds, images): whether each trained network is right on each test image. Both have the same
     images in the same order and, where `paired`, the same seeds in the same order.
 
-    The variance of the estimate is that of the seeds plus that of the images. The seeds' part is one for each arm or,
+    The variance of the estimate is that of the seeds plus that of the images. The seeds' part is one per arm or,
     where `paired`, one for the differences seed by seed. It holds the interaction, what a seed happens to do to an
     image, which is therefore taken out of the images' part: counted in both, it would widen the interval (Owen 2007,
     The pigeonhole bootstrap). Interval and p-value are Student's t with Satterthwaite's degrees of freedom (1946).
     Where nothing varies, the interval is the estimate, and p is 1 for equal accuracies, else 0.
 
-    In simulated studies of 3 to 24 seeds an arm, intervals of 95 % cover the true value in 94 to 96 %; but in 92 to
+    In simulated studies of 3 to 24 seeds per arm, intervals of 95 % cover the true value in 94 to 96 %; but in 92 to
     94 % where 3 seeds are paired, or 3 are held against 16.
 
     Raises ValueError for fewer than two seeds or images, different images, paired arms of different numbers of seeds
@@ -96,7 +97,7 @@ def seeds_for_accuracy_difference(
     power: float = 0.8,
     distance: float | None = None,
 ) -> int | None:
-    """About how many seeds an arm would have the interval of `accuracy_difference` leave out a value with this power.
+    """Return about how many seeds per arm let the interval of `accuracy_difference` exclude a value with this power.
 
     The value lies `distance` points from the true difference, or is 0 where no distance is given. The estimated
     difference and variances are taken for the true ones. More seeds tell nothing about other test images, so that they
@@ -162,8 +163,8 @@ def _error(variances: Sequence[tuple[float, int]]) -> tuple[float, float]:
     return math.sqrt(total), total**2 / parts if total else math.inf
 
 
-def seed_effect(values: Sequence[Sequence[float]]) -> float:
-    """p-value of 'the seed has no effect of its own', from values (arms, seeds), the same seeds in every arm.
+def seed_effect(values: ArrayLike) -> float:
+    """Return the p-value of 'seeds have no effect of their own', from values (arms, seeds), with the same seeds.
 
     The F test of a two-way layout without replication (Fisher 1925): do seeds move all arms up or down together? If
     arms and seeds explain the values exactly, p is 0, or 1 where seeds do not matter at all.
@@ -183,8 +184,8 @@ def seed_effect(values: Sequence[Sequence[float]]) -> float:
     return float(stats.f.sf(explained / unexplained, *freedom))
 
 
-def deviation_ratio(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
-    """Standard deviation of A over that of B, with the interval and the two-sided p-value of the F-test of equality.
+def deviation_ratio(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
+    """Return A's standard deviation divided by B's, with interval and two-sided p-value of the F-test of equality.
 
     Values are (n,) and (m,), both samples taken as normal. Raises ValueError for fewer than two values, a sample that
     does not vary and a confidence outside (0, 1).
@@ -198,7 +199,7 @@ def deviation_ratio(a: Sequence[float], b: Sequence[float], confidence: float = 
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """Exact two-sided p-value of McNemar's test (1947), from bool (images,) and (images,); 1 if they never disagree.
+    """Return the exact two-sided p-value of McNemar's test (1947), from bool (images,) twice; 1 if they never disagree.
 
     It compares two trained networks, not two methods: it knows nothing of what another seed would give.
     Raises ValueError unless both are one-dimensional and of one length.
@@ -210,21 +211,17 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     return float(stats.binomtest(int((a & ~b).sum()), discordant).pvalue) if discordant else 1.0
 
 
-def resampled(
-    statistic: Callable[..., float], samples: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 2000
-) -> Interval:
-    """A statistic of several samples, with its percentile interval if each is resampled (bootstrap, Efron 1979).
+def resampled(statistic: Callable[..., float], samples: Sequence[ArrayLike]) -> Interval:
+    """Return a statistic of several samples, with its 95 % percentile interval if each is resampled (Efron 1979).
 
     `statistic` takes the samples, (n,) each, as arguments. The same samples give the same interval.
-    Raises ValueError for fewer than two values in a sample, values that are not finite and a confidence outside (0, 1).
+    Raises ValueError for fewer than two values in a sample and values that are not finite.
     """
-    _tail(confidence)  # SciPy takes any number for a confidence
     arrays = [sample_of(values, 2) for values in samples]
     test = stats.bootstrap(
         arrays,
         statistic,
-        confidence_level=confidence,
-        n_resamples=resamples,
+        n_resamples=2000,
         vectorized=False,
         method="percentile",
         rng=0,
@@ -232,16 +229,16 @@ def resampled(
     return Interval(float(statistic(*arrays)), *map(float, test.confidence_interval))
 
 
-def superiority(a: Sequence[float], b: Sequence[float]) -> float:
-    """How often a run of A beats a run of B, each with a new seed: Mann and Whitney's U / (n m), ties count half.
+def superiority(a: ArrayLike, b: ArrayLike) -> float:
+    """Return how often a run of A beats a run of B, with new seeds: Mann and Whitney's U / (n m), ties count half.
 
     Values are (n,) and (m,). Raises ValueError for no values and values that are not finite.
     """
     return float((np.sign(np.subtract.outer(sample_of(a), sample_of(b))).mean() + 1) / 2)
 
 
-def winners(groups: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """How often each arm is best if one takes one run of each: over all combinations, shared firsts split equally.
+def winners(groups: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """Return how often each arm is best if one takes a run of each: over all combinations, shared firsts are split.
 
     As if each arm drew a lot from [0, 1] and the highest of those tied won: the integral over the winner's lot is a
     polynomial's, so Gauss's rule makes it exact. Raises ValueError for an arm without finite values.
@@ -255,8 +252,8 @@ def winners(groups: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {arm: float(shares.sum()) for arm, shares in zip(groups, wins)}
 
 
-def best_of(values: Sequence[float], k: int) -> float:
-    """Expected maximum of k of the n values, drawn without replacement; ValueError unless 1 <= k <= n."""
+def best_of(values: ArrayLike, k: int) -> float:
+    """Return the expected maximum of k of the n values, drawn without replacement; ValueError unless 1 <= k <= n."""
     sample = np.sort(sample_of(values))
     if not 1 <= k <= len(sample):
         raise ValueError(f"k is {k}: it must be between 1 and {len(sample)}")
@@ -264,8 +261,8 @@ def best_of(values: Sequence[float], k: int) -> float:
     return float(sample @ comb(np.arange(len(sample)), k - 1) / comb(len(sample), k))
 
 
-def chance_of_range(values: Sequence[float], k: int, at_least: float) -> float:
-    """How often the best and the worst of k new runs are at least at_least points apart, from values (n,).
+def chance_of_range(values: ArrayLike, k: int, at_least: float) -> float:
+    """Return how often the best and the worst of k new runs are at least at_least points apart, from values (n,).
 
     Runs are taken as normal. Their range over the deviation of the values is a studentized range with n - 1 degrees of
     freedom, which allows for the deviation being an estimate. Raises ValueError for k < 2 and fewer than two values.
@@ -278,8 +275,8 @@ def chance_of_range(values: Sequence[float], k: int, at_least: float) -> float:
     return float(stats.studentized_range.sf(at_least / sample.std(ddof=1), k, len(sample) - 1))
 
 
-def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
-    """The values as an array (n,); raises ValueError for fewer than `at_least`, and where one is not finite."""
+def sample_of(values: ArrayLike, at_least: int = 1) -> np.ndarray:
+    """Return the values as an array (n,); raises ValueError for fewer than `at_least`, and where one is not finite."""
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise ValueError(f"a sample has {at_least} or more values, all finite: got {sample.tolist()}")
@@ -287,12 +284,12 @@ def sample_of(values: Sequence[float], at_least: int = 1) -> np.ndarray:
 
 
 def is_constant(sample: np.ndarray) -> bool:
-    """Whether all values are the same."""
+    """Tell whether all values are the same."""
     return bool(np.ptp(sample) == 0)  # The variance of equal values may come out above 0, by rounding
 
 
 def _tail(confidence: float) -> float:
-    """The probability beyond each end of an interval."""
+    """Return the probability beyond each end of an interval."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: it must be between 0 and 1")
     return (1 - confidence) / 2

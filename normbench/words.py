@@ -1,6 +1,11 @@
 """Numbers as text, the same everywhere: with a true minus sign, with their unit, in the singular or the plural."""
 
-from normbench.stats import Interval, Summary
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # which spares processes that only write numbers a second
+    from normbench.stats import Interval, Summary
 
 
 def fixed(value: float, digits: int = 2) -> str:

@@ -1,21 +1,18 @@
-import itertools
+"""`compare` from start to end: what is trained, what is kept, what fails, what is said."""
+
 import re
+from dataclasses import replace
 
 import pytest
 import torch
-from conftest import run_of
 from torch import nn
 
-from normbench import compare as module
-from normbench import runs
-from normbench import train as training
-from normbench.compare import best_rate, compare
-from normbench.comparison import Comparison, Result
-from normbench.config import Config
-from normbench.runs import arms as by_arm
-from normbench.train import train_or_diverge
+from normbench.comparison import Comparison, compare
+from normbench.comparison.rates import best_rate
+from normbench.runs import read
+from normbench.training import Recipe
 
-FEW = dict(seeds=2, epochs=1, batch_size=64, rates=(0.1,), progress=False)
+FEW = {"seeds": 2, "epochs": 1, "batch_size": 64, "rates": (0.1,), "progress": False}
 
 
 def network(num_classes, in_channels):
@@ -36,352 +33,195 @@ def wrong_shape():
     return nn.Sequential(nn.Conv2d(1, 4, 5), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2304, 3))
 
 
-def explodes(num_classes):
-    class Times(nn.Module):
-        def forward(self, x):
-            return x * 1e20
+class Explosion(nn.Module):
+    def forward(self, x):
+        return x * 1e20 * 1e20 if self.training else x
 
-    layers = nn.Conv2d(1, 4, 5, stride=3), nn.BatchNorm2d(4), Times(), Times(), nn.Flatten()
-    return nn.Sequential(*layers, nn.Linear(256, num_classes))
+
+class OutOfMemory(nn.Module):
+    """Like a network that fits with the two images of the check, and not with a batch."""
+
+    def forward(self, x):
+        if self.training and len(x) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return x
+
+
+class Engine:
+    """Trains in this process, and remembers what; it stops before training number `stop`."""
+
+    def __init__(self, stop=None):
+        self.trained, self.stop = [], stop
+
+    def __call__(self, trainer, recipes, data, progress):
+        for recipe in recipes:
+            if len(self.trained) == self.stop:
+                raise KeyboardInterrupt
+            self.trained.append(recipe)
+            yield trainer(recipe, data, progress)
 
 
 @pytest.fixture
-def trainings(monkeypatch):
-    """The configs that were trained, in their order."""
-    trained = []
-
-    def counted(config, data, *arguments, **keywords):
-        trained.append(config)
-        return train_or_diverge(config, data, *arguments, **keywords)
-
-    counted.__module__, counted.__qualname__ = "normbench.train", "train_or_diverge"
-    monkeypatch.setattr(module, "train_or_diverge", counted)
-    return trained
+def engine():
+    return Engine()
 
 
-def test_from_start_to_answer(few_digits, tmp_path, trainings):
-    found = compare(network, few_digits, ("BN", "GN", "GN:4", "none"), folder=tmp_path, **FEW)
+def test_from_start_to_answer(few_digits, tmp_path, engine):
+    options = FEW | {"folder": tmp_path, "engine": engine}
+    found = compare(network, few_digits, ("BN", "GN", "GN:2", "none"), **options)
     (result,) = found.results
     assert result.batch_size == 64 and not result.failures and not result.tried
-    assert [arm.label for arm in result.arms.values()] == ["BN", "GN", "GN (4 groups)", "none"]
-    assert [run.config.seed for arm in result.arms.values() for run in arm.runs] == [1, 2] * 4
-    assert found.swapped == {"BatchNorm2d": 1} and found.images == (300, 50)
-    assert len(found.frame()) == 8 == len(trainings)
-    again = compare(network, few_digits, ("BN", "GN", "GN:4", "none"), folder=tmp_path, **FEW)
-    assert again.answer == found.answer and len(trainings) == 8
+    assert [recipe.norm for recipe in result.arms] == ["BN", "GN", "GN:2", "none"]
+    assert [arm.seeds for arm in result.arms.values()] == [(1, 2)] * 4
+    assert found.replaced == {"BatchNorm2d": 1} and found.images == (300, 50)
+    assert len(found.frame()) == 8 == len(engine.trained)
+    assert set(result.labels.values()) == {"BN", "GN", "GN (2 groups)", "none"}
+    again = compare(network, few_digits, ("BN", "GN", "GN:2", "none"), **options)
+    assert again.answer == found.answer and len(engine.trained) == 8
 
 
-def test_a_stop_loses_nothing(few_digits, tmp_path, trainings, monkeypatch):
-    original, n = module.train_or_diverge, itertools.count()
+def test_a_network_is_built_once_for_each_arm_before_its_runs(few_digits, tmp_path, engine):
+    built = []
 
-    def stopped(*arguments, **keywords):
-        if next(n) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments, **keywords)
+    def counted(num_classes, in_channels):
+        built.append(num_classes)
+        return network(num_classes, in_channels)
 
-    stopped.__module__, stopped.__qualname__ = "normbench.train", "train_or_diverge"
-    monkeypatch.setattr(module, "train_or_diverge", stopped)
+    compare(counted, few_digits, ("BN", "GN"), folder=tmp_path, engine=engine, **FEW | {"progress": True})
+    assert len(built) == 1 + 2 + len(engine.trained), "the network as it is, each arm's, and that of each run"
+
+
+def test_a_stop_loses_nothing(few_digits, tmp_path, engine):
+    stopped = Engine(stop=2)
     with pytest.raises(KeyboardInterrupt):
-        compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW)
-    compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW)
-    assert len(trainings) == 4 == len(set(trainings))
+        compare(network, few_digits, ("BN", "GN"), folder=tmp_path, engine=stopped, **FEW)
+    compare(network, few_digits, ("BN", "GN"), folder=tmp_path, engine=engine, **FEW)
+    assert len({*stopped.trained, *engine.trained}) == 4 == len(stopped.trained) + len(engine.trained)
 
 
-def test_another_network_does_not_mix_in(few_digits, tmp_path, trainings, capsys):
-    compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW)
-    found = compare(another, few_digits, ("BN", "GN"), folder=tmp_path, **FEW)
-    assert len(trainings) == 8 and "4 stored runs are not taken" in capsys.readouterr().err
+def test_another_network_does_not_mix_in(few_digits, tmp_path, engine, capsys):
+    compare(network, few_digits, ("BN", "GN"), folder=tmp_path, engine=engine, **FEW)
+    found = compare(another, few_digits, ("BN", "GN"), folder=tmp_path, engine=engine, **FEW)
+    assert len(engine.trained) == 8 and "network of 4" in capsys.readouterr().err
     assert {run.parameters for arm in found.arms.values() for run in arm.runs} == {4 * 25 + 4 + 8 + 2570}
 
 
-def test_rates_are_chosen_on_held_out_images_and_widened(few_digits, tmp_path, trainings):
+def test_rates_are_chosen_on_held_out_images_and_widened(few_digits, tmp_path):
     found = compare(network, few_digits, ("BN", "none"), folder=tmp_path, **FEW | {"rates": (1e-6, 1e-5), "seeds": 1})
-    tried, chosen = found.results[0].tried, {config.nm: config.lr for config in found.arms}
+    tried, chosen = found.results[0].tried, {recipe.norm: recipe.lr for recipe in found.arms}
     assert {run.dataset for arm in tried.values() for run in arm.runs} == {"digits (validation)"}
     assert all(len(arm.correct[0]) == 50 for arm in tried.values())
-    rates = sorted(config.lr for config in tried if config.nm == "BN")
-    assert rates == [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1]  # the best was at the edge, four times over
-    assert chosen["BN"] == best_rate(Config("BN", gp=0, epochs=1, batch_size=64, lr=chosen["BN"]), tried) >= 0.01
+    rates = sorted(recipe.lr for recipe in tried if recipe.norm == "BN")
+    assert rates == [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1], "the best was at the edge, four times over"
+    assert chosen["BN"] == best_rate(Recipe("BN", epochs=1, batch_size=64), tried) >= 0.01
 
 
-def test_each_batch_size_has_its_answer(few_digits, tmp_path):
-    found = compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"batch_size": (32, 64)})
-    assert [paragraph.split(":")[0] for paragraph in found.answer.split("\n\n")] == [
-        "With batches of 32",
-        "With batches of 64",
-    ]
-    assert "Accuracy by batch size" in found.figures()
-
-
-def test_a_comparison_is_read_from_what_it_has_left(few_digits, tmp_path):
-    options = FEW | dict(batch_size=(32, 64), rates=(0.01, 0.1), seeds=3)
+def test_each_batch_size_has_its_answer_and_can_be_read_again(few_digits, tmp_path):
+    options = FEW | {"batch_size": (32, 64), "rates": (0.01, 0.1), "seeds": 3}
     found = compare(network, few_digits, ("BN", "GN", "none"), folder=tmp_path, **options)
-    read = Comparison.read(tmp_path / "runs.jsonl", "my network")
-    assert read.answer.startswith("With batches of 32: ") and [result.batch_size for result in read.results] == [32, 64]
-    for again, result in zip(read.results, found.results, strict=True):
-        assert list(again.leads.values()) == list(result.leads.values()) and {*again.arms} == {*result.arms}
-        assert {*again.tried} == {*result.tried} and len(again.tried) > 2
+    first, second = found.answer.split("\n\n")
+    assert "32" in first.split(":")[0] and "64" in second.split(":")[0]
+    read_again = Comparison.read(tmp_path / "runs.jsonl", "my network")
+    assert read_again.answer == found.answer and read_again.images is None and read_again.replaced is None
+    for again, result in zip(read_again.results, found.results, strict=True):
+        assert again.batch_size == result.batch_size
+        assert again.leads == result.leads and {*again.arms} == {*result.arms} and {*again.tried} == {*result.tried}
 
 
-def test_an_arm_that_diverges_is_a_row(few_digits, tmp_path):
-    found = compare(explodes, few_digits, ("BN", "none"), folder=tmp_path, **FEW)
-    assert found.results[0].failures == {"BN": "2 of 2 trainings diverged", "none": "2 of 2 trainings diverged"}
-    assert "No arm could be trained" in found.answer and "diverged" in found.page()
+def test_a_file_without_runs_is_no_comparison(tmp_path):
+    (tmp_path / "runs.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"runs\.jsonl"):
+        Comparison.read(tmp_path / "runs.jsonl", "my network")
 
 
-def test_an_arm_out_of_memory_is_a_row(few_digits, tmp_path, monkeypatch):
-    def out_of_memory(config, *arguments, **keywords):
-        if config.nm == "GN":
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-        return original(config, *arguments, **keywords)
+@pytest.mark.parametrize("fault, reason", ((Explosion, "diverged"), (OutOfMemory, "out of memory")))
+@pytest.mark.parametrize("rates", ((0.1,), (0.05, 0.1)))
+def test_arms_whose_runs_fail_are_rows(fault, reason, rates, few_digits, tmp_path):
+    def faulty(num_classes):
+        layers = nn.Conv2d(1, 4, 5, stride=3), nn.BatchNorm2d(4), fault(), nn.Flatten(), nn.Linear(256, num_classes)
+        return nn.Sequential(*layers)
 
-    original = training.train
-    monkeypatch.setattr(training, "train", out_of_memory)
-    found = compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW)
-    assert found.results[0].failures == {"GN": "2 of 2 trainings out of memory"}
-    assert found.answer.startswith("BN alone has a result")
+    found = compare(faulty, few_digits, ("BN", "none"), folder=tmp_path, **FEW | {"rates": rates})
+    failures = found.results[0].failures
+    assert [recipe.norm for recipe in failures] == ["BN", "none"] and not found.arms
+    assert all(reason in failure for failure in failures.values())
+    assert found.answer.count(reason) == 2
+    assert all(not run.history for run in read(tmp_path / "runs.jsonl")), "no accuracy is invented"
 
 
 def test_an_arm_whose_network_cannot_be_trained_is_a_row(few_digits, tmp_path):
     def flat(num_classes):
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1d(16), nn.Linear(16, num_classes))
 
-    found = compare(flat, few_digits, ("BN", "IN"), folder=tmp_path, **FEW)
-    assert re.search("more than 1 spatial element", found.results[0].failures["IN"]) and len(found.arms) == 1
+    found = compare(flat, few_digits, ("BN", "IN", "GN:3"), folder=tmp_path, **FEW)
+    why = {recipe.norm: reason for recipe, reason in found.results[0].failures.items()}
+    assert "more than 1 spatial element" in why["IN"] and "3 groups" in why["GN:3"]
+    assert [recipe.norm for recipe in found.arms] == ["BN"] and "IN has no result" in found.answer
+
+
+def test_a_last_batch_of_one_image_is_known_before_hours_are_spent(few_digits, tmp_path):
+    """Of 300 images 250 are left to choose rates with, and 250 = 83 · 3 + 1."""
+
+    def wide(num_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1d(16), nn.Linear(16, num_classes))
+
+    options = FEW | {"batch_size": 83, "rates": (0.05, 0.1)}
+    found = compare(wide, few_digits, ("BN", "LN"), folder=tmp_path, **options)
+    assert [(recipe.norm, "83" in why) for recipe, why in found.results[0].failures.items()] == [("BN", True)]
 
 
 @pytest.mark.parametrize(
-    "build, changes, message",
+    "build, changes, facts",
     (
-        (without_normalization, {}, "no normalization layer"),
-        (wrong_shape, {}, r"must return logits or log-probabilities \(images, classes\), \(2, 10\)"),
+        (without_normalization, {}, "without_normalization.*no normalization layer"),
+        (wrong_shape, {}, r"\(2, 10\)"),
         (network, {"arms": ("BN",)}, "two or more arms"),
         (network, {"arms": ("BN", "BN")}, "two or more arms"),
-        (network, {"arms": ("BN", "batch")}, "unknown normalization 'batch'"),
-        (network, {"arms": ("BN", "BN:4")}, "'BN:4' is no arm"),
-        (network, {"seeds": 0}, "seeds must be at least 1"),
-        (network, {"workers": 0, "progress": True}, "workers must be at least 1, got 0"),
-        (network, {"images": 301}, "images 301 is above the 300 training images"),
-        (network, {"rates": (0.0, 0.1)}, "rates must be above 0"),
-        (network, {"batch_size": 280}, "batch size 280 is above the 250 training images"),
-        (network, {"batch_size": (32, 32)}, "batch sizes, each once"),
+        (network, {"arms": ("BN", "batch")}, "'batch'.*GN"),
+        (network, {"arms": ("BN", "LN:4")}, "'LN:4'.*LN"),
+        (network, {"arms": ("GN:3", "GN:5")}, "3 groups.*8 channels"),
+        (network, {"seeds": 0}, "seeds.*at least 1, got 0"),
+        (network, {"epochs": 0}, "epochs.*at least 1, got 0"),
+        (network, {"workers": 0, "progress": True}, "workers.*at least 1, got 0"),
+        (network, {"images": 301}, "images.*300.*301"),
+        (network, {"rates": (0.0, 0.1)}, r"rates.*above 0.*\[0\.0, 0\.1\]"),
+        (network, {"batch_size": 280}, "280.*250"),
+        (network, {"batch_size": (32, 32)}, r"each once.*\[32, 32\]"),
+        (network, {"batch_size": (0, 32)}, r"at least 1.*\[0, 32\]"),
     ),
 )
-def test_bad_input(build, changes, message, few_digits, tmp_path):
-    with pytest.raises(ValueError, match=message):
+def test_bad_input(build, changes, facts, few_digits, tmp_path):
+    with pytest.raises(ValueError, match=facts):
         compare(build, few_digits, folder=tmp_path, **{"arms": ("BN", "GN")} | FEW | changes)
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_printed_unless_progress_is_asked_for(few_digits, tmp_path, capsys):
+    compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"rates": (0.05, 0.1)})
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_is_told_before_and_while_it_runs(few_digits, tmp_path, capsys):
     compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"progress": True})
-    said = capsys.readouterr().out
-    assert "network (5,354 parameters) on scikit-learn's digits: 10 classes, 300 training and 50 test images" in said
-    assert "Normalizations that are swapped: 1 BatchNorm2d." in said
-    assert re.search(r"Trainings that are left: 4\. They take about \d+ s here, 1 at a time\. Stopped, the same", said)
-    assert re.search(r"GN, seed 2: \d+\.\d\d %  \(4 of 4\)", said)
+    preview, layers, left, *_, last = capsys.readouterr().out.splitlines()
+    assert all(number in preview for number in ("5,354", "300", "50")) and "1 BatchNorm2d" in layers
+    assert re.search(r"4\b.* \d+ s", left)
+    assert re.search(r"GN, seed 2: \d+\.\d\d %.*4 of 4", last)
 
 
-def test_nothing_is_measured_where_nothing_is_left(few_digits, tmp_path, capsys, monkeypatch):
-    measured = []
-    monkeypatch.setattr(module, "_seconds", lambda config, *_: measured.append(config.nm) or 1000.0)
-    options = dict(arms=("BN", "GN"), folder=tmp_path) | FEW | {"rates": (0.05, 0.1, 0.2)}
-    compare(network, few_digits, **options)
-    assert not measured
-    stored = (tmp_path / "runs.jsonl").read_text().splitlines(keepends=True)
-    compare(network, few_digits, **options | {"progress": True})
-    assert not measured and "are left" not in capsys.readouterr().out
-    gone = next(i for i, line in enumerate(stored) if '"nm": "GN"' in line and '"seed": 2' in line)
-    (tmp_path / "runs.jsonl").write_text("".join(stored[:gone] + stored[gone + 1 :]))
-    compare(network, few_digits, **options | {"progress": True})
-    assert measured == ["GN"]
-    assert (
-        "Trainings that are left: 1, and more where the best rate lies at the edge. They take at least 17 minutes here"
-        in (capsys.readouterr().out)
-    )
-
-
-@pytest.mark.parametrize("first, then, left", (((0.1,), (0.2,), 4), ((0.05, 0.1, 0.2), (0.06, 0.1, 0.3), 4)))
-def test_other_rates_are_left_to_try(first, then, left, few_digits, tmp_path, capsys):
-    options = dict(arms=("BN", "GN"), folder=tmp_path) | FEW
-    compare(network, few_digits, **options | {"rates": first})
-    compare(network, few_digits, **options | {"rates": then, "progress": True})
-    assert f"Trainings that are left: {left}" in capsys.readouterr().out
-
-
-def test_workers_share_the_time_and_threads_and_take_time_to_start(few_digits, capsys, monkeypatch):
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(module, "_seconds", lambda *_: 10.0 * torch.get_num_threads())
-    monkeypatch.setattr(runs, "stored", lambda *_, **__: [])
-    options = module.Swapped(network), few_digits, few_digits, [0.1, 0.2], 3, module.Path("nowhere"), None, True
-    torch.set_num_threads(4)
-    try:
-        module._Work(*options).estimate([Config("BN")], workers=2)
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(threads)
-    expected = 5 * 20 / 2 + 2 * module.WORKERS_START
-    assert (
-        f"left: 5, and more where the best rate lies at the edge. They take at least {expected:.0f} s here, 2 at"
-        in (capsys.readouterr().out)
-    )
-
-
-def test_the_time_of_a_training_grows_with_images_and_epochs(digits, monkeypatch):
-    def made_up(config, data, progress, net):
-        """0.1 s for the first epoch, then 1 ms an image."""
-        n = len(data.y_train) + len(data.y_test)
-        return module.Run(config, "digits", ({"seconds": 0.1}, {"seconds": n / 1000}), torch.ones(1), 1, 1.0, "CPU")
-
-    clock = itertools.count(step=3)
-    monkeypatch.setattr(module, "train", made_up)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    seconds = module._seconds(Config("BN", epochs=20, batch_size=32), module.Swapped(network), digits)
-    assert seconds == pytest.approx(20 * 1.797 + 3, rel=0.02)
-
-
-def test_few_of_the_images_of_a_sorted_data_set(few_digits, tmp_path, monkeypatch):
-    given = []
-    monkeypatch.setattr(module, "check_network", lambda net, data, size: given.append(data))
+def test_some_of_the_images_of_a_sorted_data_set(few_digits, tmp_path):
+    """The first 120 are of four classes; a random subset has all ten, held out or not."""
     order = few_digits.y_train.argsort()
-    data = module.replace(few_digits, x_train=few_digits.x_train[order], y_train=few_digits.y_train[order])
-    found = compare(network, data, ("BN", "GN"), folder=tmp_path, images=120, **FEW)
-    assert found.images == (120, 50) and "Trained on 120 images, tested on 50 others" in found.page()
-    assert {len(data.y_train) for data in given} == {120}
-    assert all(len(data.y_train.unique()) == 10 for data in given), "the first 120 are of four classes"
+    ordered = replace(few_digits, x_train=few_digits.x_train[order], y_train=few_digits.y_train[order])
+    seen = []
 
+    def engine(trainer, recipes, data, progress):
+        seen.append(data)
+        yield from Engine()(trainer, recipes, data, progress)
 
-# The answer
-
-
-def answer(images=1000, failures=None, **accuracies):
-    """The answer for made-up runs of arms with these accuracies in %, one a seed."""
-    return result(images, failures, **accuracies).answer
-
-
-def result(images=1000, failures=None, **accuracies):
-    made = (
-        run_of(Config(nm, seed=seed), value, "mnist", images)
-        for nm, values in accuracies.items()
-        for seed, value in enumerate(values)
-    )
-    return Result(128, by_arm(made), failures or {}, {})
-
-
-def test_a_clear_winner():
-    said = answer(BN=[90, 90.1, 90.2, 90, 90.1], GN=[80, 80.2, 80.1, 80, 80.1], none=[50, 50.1, 50.2, 50.1, 50])
-    assert said.startswith("Take BN: 90.08 % of the test images right on average. BN is clearly ahead of GN by 10.00 ")
-    assert re.search(
-        r"10\.00 points \(95 % interval \d+\.\d\d to 1\d\.\d\d\) and of no normalization by 40\.00 points \(95 %", said
-    )
-    assert "the best would be BN in 100 % of all cases" in said
-    assert "told apart" not in said and "unstable" not in said and "no result" not in said
-
-
-def test_no_winner():
-    made = result(BN=[90, 91, 90.5, 91, 90], GN=[90.4, 91, 90.2, 90.8, 90.3], none=[50, 50.1, 50.2, 50.1, 50])
-    said, gn, bn = made.answer, *made.ranked[:2]
-    lead = made.leads[gn, bn]
-    assert said.startswith(
-        f"GN and BN cannot be told apart with 5 seeds; differences of up to {lead.high:.2f} points between them may be "
-        "hidden. GN has the highest mean, 90.54 % of the test images right, ahead of BN by 0.04 points (95 % interval "
-        f"−{-lead.low:.2f} to {lead.high:.2f})."
-    )
-    assert "GN is clearly ahead of no normalization by 40.4" in said and "unstable" not in said and "Take" not in said
-
-
-def test_what_would_tell():
-    told = r"it would take (.*) to see it\."
-    said = answer(BN=[90, 91, 90.5], GN=[89.5, 90.5, 90])
-    assert re.search(told, said)[1] == "about 17 seeds an arm", "that is a lead of one deviation"
-    assert re.search(told, answer(BN=[90, 91], GN=[91, 90]))[1] == "more test images"
-
-
-def test_hidden_differences_are_those_of_all_that_are_tied():
-    made = result(BN=[90, 91, 92], GN=[90, 90.5, 91.5], LN=[86, 90, 95])
-    hidden = max(max(-lead.low, lead.high) for lead in made.leads.values())
-    bn = made.ranked[0]
-    assert hidden > max(lead.high for (best, _), lead in made.leads.items() if best is bn)
-    assert made.answer.startswith(
-        f"BN, GN and LN cannot be told apart with 3 seeds; differences of up to {hidden:.2f} points"
-    )
-
-
-def test_an_unstable_arm_is_said_to_be_so_instead_of_tied():
-    said = answer(BN=[88, 88.2, 88.1], GN=[80, 80.2, 80.1], IN=[88, 20, 87])
-    assert said.startswith("Take BN: 88.10 % of the test images right on average. BN is clearly ahead of GN by 8.00 ")
-    assert "IN is unstable: its seeds reach from 20.00 to 88.00 %; its mean is 23.10 points (95 % interval −" in said
-    assert "told apart" not in said
-
-
-def test_an_unstable_arm_that_is_ahead():
-    said = answer(BN=[99, 98, 60], GN=[80, 80.2, 80.1])
-    assert said.startswith("BN and GN cannot be told apart with 3 seeds")
-    assert "BN is unstable: its seeds reach from 60.00 to 99.00 %. " in said
-
-
-@pytest.mark.parametrize("values", ([88, 86, 87], [89, 84.1, 87]))
-def test_an_arm_that_scatters_like_others_or_little_is_not_unstable(values):
-    assert "unstable" not in answer(BN=[88, 88.2, 88.1], IN=values)
-
-
-def test_no_normalization_may_win_and_fail():
-    assert answer(none=[91, 91.1], GN=[80, 80.1]).startswith("Take no normalization: 91.05 %")
-    assert answer(failures={"none": "diverged"}).endswith(" No normalization has no result: diverged.")
-
-
-def test_all_arms_scatter():
-    assert "unstable" not in answer(BN=[88, 70, 60], GN=[50, 80, 60])
-
-
-def test_one_training_each():
-    said = answer(BN=[91], GN=[90])
-    assert said == (
-        "One seed cannot tell: BN has 91.00 % of the test images right, GN 1.00 points less, and other seeds may turn "
-        "that round. Train five seeds an arm; the first is kept."
-    )
-
-
-@pytest.mark.parametrize(
-    "accuracies, said",
-    (
-        ({}, "No arm could be trained. IN has no result: diverged."),
-        ({"BN": [90, 91]}, "BN alone has a result: 90.50 % of the test images right on average. IN has no result: div"),
-    ),
-)
-def test_an_arm_that_failed(accuracies, said):
-    assert answer(failures={"IN": "diverged"}, **accuracies).startswith(said)
-
-
-def test_pairs():
-    (row,) = result(BN=[90, 91, 92], GN=[80, 91.5, 81]).pairs().itertuples(index=False)
-    assert row.pair == "BN − GN" and row.low < row.points < row.high
-    assert row._4 == pytest.approx(7 / 9)
-
-
-@pytest.mark.parametrize("seeds", (1, 2))
-def test_a_page_of_few_seeds_has_the_intervals_that_there_are(seeds):
-    values = dict(BN=[90, 91][:seeds], GN=[80, 81][:seeds])
-    found = Comparison("net", "mnist", (1000, 1000), {"BatchNorm2d": 3}, [result(**values)])
-    page = found.page()
-    assert ("BN − GN" in page) == (seeds > 1) == ("points (95" in page)
-
-
-# The page
-
-
-def test_the_page_has_all_inside(few_digits, tmp_path):
-    found = compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"rates": (0.05, 0.1, 0.2)})
-    page = found.page("normbench compare <mine>")
-    assert found.answer.split(".")[0] in page and "normbench compare &lt;mine&gt;" in page
-    assert page.count("data:image/png;base64,") == 3 == len(found.figures())
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
-    assert "<h1>" in found._repr_html_() and "<html" not in found._repr_html_()
-
-
-def test_training_images_are_shuffled_before_some_are_held_out(few_digits):
-    order = few_digits.y_train.argsort()
-    data = module.replace(few_digits, x_train=few_digits.x_train[order], y_train=few_digits.y_train[order])
-    held_out = module._shuffled(data).hold_out(50)
-    assert len(held_out.y_test.unique()) == 10
-    assert torch.equal(module._shuffled(data).x_train, module._shuffled(data).x_train)
+    options = FEW | {"batch_size": 20, "rates": (0.05, 0.1), "seeds": 1}
+    found = compare(network, ordered, ("BN", "GN"), folder=tmp_path, images=120, engine=engine, **options)
+    assert found.images == (120, 50)
+    assert {len(data.y_train) for data in seen} == {100, 120}
+    assert all(len(data.y_train.unique()) == 10 for data in seen) and len(seen[0].y_test.unique()) > 4
+    assert torch.equal(seen[0].x_train, seen[-1].x_train[:100]), "the same subset each time"

@@ -1,11 +1,9 @@
-import subprocess
 import sys
 
 import pytest
 import torch
 
-from normbench import device
-from normbench.device import choose_device, describe, device_name, epochs_bar
+from normbench.device import choose_device, describe, device_name, is_out_of_memory, seeded
 
 
 def test_devices():
@@ -15,8 +13,10 @@ def test_devices():
 
 @pytest.mark.parametrize("name", ("tpu", "", "meta", "hpu", "cuda:99"))
 def test_devices_that_cannot_be_used(name):
-    with pytest.raises(ValueError, match=f"^DEVICE '{name}' cannot be used here .*; try auto or cpu$"):
+    with pytest.raises(ValueError) as error:
         choose_device(name)
+    line = str(error.value)
+    assert repr(name) in line and "auto" in line and "cpu" in line and "\n" not in line
 
 
 @pytest.mark.parametrize("threads, words", ((1, "1 thread,"), (2, "2 threads,")))
@@ -26,32 +26,25 @@ def test_name_of_a_cpu(threads, words, monkeypatch):
 
 
 def test_the_way_to_a_gpu_is_told_in_colab_alone(monkeypatch):
-    assert "Runtime" not in describe(torch.device("cpu"))
+    assert describe(torch.device("cpu")).count("\n") == 0
     monkeypatch.setitem(sys.modules, "google.colab", sys)
-    assert "Change runtime type" in describe(torch.device("cpu"))
+    assert "GPU" in describe(torch.device("cpu")).splitlines()[1]
 
 
-@pytest.mark.parametrize("done", (0, 2))
-def test_the_progress_bar_counts_the_epochs_that_are_left(done, capsys):
-    assert list(epochs_bar(3, "BN", done=done)) == [1, 2, 3][done:]
-    assert "3/3 epochs" in capsys.readouterr().err
-    assert list(epochs_bar(3, "BN", enabled=False, done=done)) == [1, 2, 3][done:]
-    assert not capsys.readouterr().err
+def test_lack_of_memory_is_told_from_other_errors():
+    with pytest.raises(RuntimeError) as too_large:
+        torch.empty(2**60)
+    assert is_out_of_memory(too_large.value) and is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as other:
+        torch.ones(2) @ torch.ones(3)
+    assert not is_out_of_memory(other.value)
 
 
-def test_commit_tells_changed_code_from_changed_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(device, "__file__", str(tmp_path / "normbench" / "device.py"))
-    for part in ("normbench/device.py", "model.py", "results/runs.jsonl"):
-        (tmp_path / part).parent.mkdir(exist_ok=True)
-        (tmp_path / part).write_text("first")
-    commit = device.commit.__wrapped__
-    assert commit() == "", "a copy without its history"
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(tmp_path)]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(git + command, check=True)
-    clean = commit()
-    assert len(clean) == 40
-    (tmp_path / "results" / "runs.jsonl").write_text("second")
-    assert commit() == clean
-    (tmp_path / "model.py").write_text("second")
-    assert commit() == clean + "-dirty"
+def test_seeded_numbers_leave_no_trace():
+    state = torch.random.get_rng_state()
+    drawn = []
+    for seed in (1, 1, 2):
+        with seeded(seed):
+            drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(state, torch.random.get_rng_state())

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from normbench import data as module
-from normbench.data import load
+from normbench.data import folder, load
 
 
 def picture(path, colour, size=(40, 30)):
@@ -32,8 +31,8 @@ def test_train_and_test(split):
 def test_the_middle_is_taken(tmp_path):
     array = np.zeros((10, 30, 3), np.uint8)
     array[:, 10:20] = 200
+    (tmp_path / "a").mkdir()
     for i in range(5):
-        (tmp_path / "a").mkdir(exist_ok=True)
         Image.fromarray(array).save(tmp_path / "a" / f"{i}.png")
     assert (load(f"{tmp_path}/", size=10).x_train == 200).all()
 
@@ -44,13 +43,27 @@ def test_grey_images_have_one_channel(tmp_path):
     assert load(f"{tmp_path}/").image_shape == (1, 32, 32)
 
 
+def test_one_image_in_colour_keeps_the_channels_of_all(tmp_path):
+    for i in range(5):
+        picture(tmp_path / "a" / f"{i}.png", (90, 90, 91 if i == 3 else 90))
+    assert load(f"{tmp_path}/").image_shape == (3, 32, 32)
+
+
+def test_a_folder_has_its_own_classes_even_with_the_name_of_a_known_data_set(tmp_path):
+    for i in range(12):
+        for n in range(5):
+            picture(tmp_path / "mnist" / f"class {i:02}" / f"{n}.png", (i, 0, 0))
+    data = load(f"{tmp_path}/mnist/")
+    assert len(data.classes) == 12 and data.classes[11] == "class 11" and data.y_test.tolist() == [*range(12)]
+
+
 def test_a_fifth_of_each_class_is_for_testing(tmp_path, capsys):
     for name, n in (("a", 10), ("b", 20)):
         for i in range(n):
             picture(tmp_path / name / f"{i}.png", (i, 0, 100 if name == "a" else 200))
     data = load(f"{tmp_path}/")
     assert data.y_train.bincount().tolist() == [8, 16] and data.y_test.bincount().tolist() == [2, 4]
-    assert "a fifth of each class" in capsys.readouterr().err
+    assert "fifth" in capsys.readouterr().err
     reds = {label: set() for label in (0, 1)}
     for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
         for image, label in zip(x, y):
@@ -64,7 +77,8 @@ def test_classes_go_by_their_names_where_test_lacks_one(split, capsys):
         file.unlink()
     (split / "test" / "cat").rmdir()
     assert load(f"{split}/").y_test.tolist() == [1, 1]
-    assert "has no images of cat" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "test/" in said and "cat" in said and "dog" not in said
 
 
 def foreign_class(split):
@@ -82,33 +96,43 @@ def broken_image(split):
 @pytest.mark.parametrize(
     "damage, message",
     (
-        (foreign_class, "test/ has a class 'bird', which .*train/ has not"),
-        (empty_class, "no training images of the class 'bird'"),
-        (broken_image, r"cat/1\.png cannot be read as an image .*; replace or delete it"),
+        (foreign_class, "test/.*'bird'.*train/"),
+        (empty_class, "'bird'"),
+        (broken_image, r"cat/1\.png.*(replace|delete)"),
     ),
 )
 def test_what_is_wrong_with_a_folder(split, damage, message):
     damage(split)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         load(f"{split}/")
+    assert str(split) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_folder_without_folders(tmp_path):
-    with pytest.raises(ValueError, match="must have a folder for each class"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/.*folder for each class.*train/"):
         load(f"{tmp_path}/")
 
 
 def test_no_such_folder():
-    with pytest.raises(FileNotFoundError, match="there is no folder no/such/"):
+    with pytest.raises(FileNotFoundError, match="no/such/"):
         load("no/such/")
 
 
-def test_too_large_for_memory(split, monkeypatch):
-    monkeypatch.setattr(module.os, "sysconf", lambda name: 1024)
-    with pytest.raises(ValueError, match=r"10 images of 4096x4096 pixels need 1\.5 GiB, and this machine has 0\.0"):
+def test_more_images_than_fit_into_memory(split, monkeypatch):
+    monkeypatch.setattr(folder, "_physical_memory", lambda: 2**30)
+    with pytest.raises(ValueError, match=r"10 images of 4096x4096 pixels.*1\.5 GiB.*1\.0.*smaller size"):
         load(f"{split}/", size=4096)
 
 
-def test_a_size_is_for_folders():
-    with pytest.raises(ValueError, match="a size is for folders"):
+def test_a_machine_that_does_not_say_how_much_memory_it_has(split, monkeypatch):
+    """Such as Windows, whose Python has no `os.sysconf`."""
+    monkeypatch.delattr(folder.os, "sysconf", raising=False)
+    assert load(f"{split}/", size=8).image_shape == (3, 8, 8)
+
+
+def test_a_size_is_for_folders_and_at_least_a_pixel(split):
+    with pytest.raises(ValueError, match=r"folders.*64.*digits"):
         load("digits", size=64)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=rf"size.*at least 1.*{size}"):
+            load(f"{split}/", size=size)

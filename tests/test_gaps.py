@@ -3,19 +3,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import made_up_arms
+from made_up import failed_run_of, made_up_arms
 
-from normbench.config import Config
-from normbench.gaps import gap, gaps, same, seeds_to_decide, seeds_to_tell, share_seeds, typical_difference
+from normbench.comparison import gap, gaps, same, seeds_to_decide, seeds_to_tell, share_seeds, typical_difference
 from normbench.runs import Arm
 from normbench.stats import Interval
+from normbench.training import Recipe
 
-BN, GN, LN = Config("BN"), Config("GN"), Config("LN")
+BN, GN, LN = Recipe("BN"), Recipe("GN:2"), Recipe("LN")
 
 
 def with_seed_effect(effect):
     """Three arms of 16 seeds, all of which gain or lose `effect` points with the seed alike."""
-    return made_up_arms([BN, GN, LN], lambda config: 98.0 + effect * (config.seed % 3))
+    return made_up_arms([BN, GN, LN], lambda recipe: 98.0 + effect * (recipe.seed % 3))
 
 
 def test_a_seed_effect_shows_and_differences_are_then_taken_seed_by_seed():
@@ -30,7 +30,7 @@ def test_a_seed_effect_shows_and_differences_are_then_taken_seed_by_seed():
 
 def replace_seeds(arms):
     """The same arms, the second with other seeds."""
-    other = [replace(run, config=replace(run.config, seed=run.config.seed + 100)) for run in arms[GN].runs]
+    other = [replace(run, recipe=replace(run.recipe, seed=run.recipe.seed + 100)) for run in arms[GN].runs]
     return arms | {GN: Arm(GN, tuple(other))}
 
 
@@ -55,7 +55,7 @@ def test_seeds_to_decide_grow_with_the_noise_and_towards_the_boundary():
         """Seeds lie `deviation` above and below the mean in turn."""
         arms = made_up_arms(
             [BN, GN],
-            lambda config: 98.0 + apart * (config.nm == "BN") + deviation * (-1) ** config.seed,
+            lambda recipe: 98.0 + apart * (recipe.norm == "BN") + deviation * (-1) ** recipe.seed,
             deviation=0.0,
         )
         return seeds_to_decide(replace_seeds(arms), BN, GN)
@@ -65,8 +65,8 @@ def test_seeds_to_decide_grow_with_the_noise_and_towards_the_boundary():
 
 
 def test_seeds_to_tell_are_fewer_for_what_lies_further_away_and_none_for_what_images_hide():
-    def accuracies(config):
-        return 98.0 + 0.2 * (config.nm == "BN") + 0.1 * (-1) ** config.seed
+    def accuracies(recipe):
+        return 98.0 + 0.2 * (recipe.norm == "BN") + 0.1 * (-1) ** recipe.seed
 
     arms = replace_seeds(made_up_arms([BN, GN], accuracies, deviation=0.0))
     assert 2 <= seeds_to_tell(arms, BN, GN, distance=0.6) < seeds_to_tell(arms, BN, GN, distance=0.4)
@@ -75,5 +75,16 @@ def test_seeds_to_tell_are_fewer_for_what_lies_further_away_and_none_for_what_im
 
 
 def test_typical_difference_is_the_mean_over_pairs():
-    arm = made_up_arms([BN], lambda config: [98.0, 98.1, 98.4][config.seed], seeds=3, deviation=0.0)[BN]
+    arm = made_up_arms([BN], lambda recipe: [98.0, 98.1, 98.4][recipe.seed], seeds=3, deviation=0.0)[BN]
     assert typical_difference(arm) == pytest.approx((0.1 + 0.4 + 0.3) / 3)
+
+
+def test_a_run_that_failed_is_left_out_and_its_seed_is_not_paired():
+    arms = with_seed_effect(0.5)
+    first, *others = arms[GN].runs
+    failed = failed_run_of(first.recipe, images=len(first.correct))
+    with_failure = arms | {GN: Arm(GN, (failed, *others))}
+    assert not share_seeds(with_failure)
+    assert gap(with_failure, BN, GN).estimate == pytest.approx(
+        arms[BN].accuracy.mean - np.mean([run.last["test_accuracy"] for run in others]), abs=0.02
+    )

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
+from made_up import TRAINER, build, linear
 
-from model import NORMALIZATIONS
-from normbench import step as step_module
-from normbench.config import Config
-from normbench.train import train
+from normbench.layers import NORMALIZATIONS
+from normbench.training import Recipe, Trainer, train
+from normbench.training import step as step_module
+
+RECORDED = Trainer("train", build, recorded=True)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-SHORT = Config(epochs=2, images=1000)
+SHORT = Recipe(epochs=2, images=1000)
 
 
 @pytest.fixture(scope="module")
@@ -18,30 +20,28 @@ def on_gpu(digits):
     return digits.to("cuda")
 
 
-def trained(config, data, recorded, monkeypatch):
+def trained(recipe, data, trainer, monkeypatch):
     """The run, and how many steps were replayed."""
     replays, replay = [], torch.cuda.CUDAGraph.replay
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
-        if not recorded:
-            patch.setattr(step_module, "Recorded", lambda function: function)
-        return train(config, data, progress=False), len(replays)
+        return trainer(recipe, data, progress=False), len(replays)
 
 
 @pytest.mark.parametrize(
-    "config",
+    "recipe",
     (
-        *(Config(nm, epochs=2, images=1000) for nm in NORMALIZATIONS),
-        Config("BN", ghost=4, epochs=2, images=1000),
-        Config("BN", l1=1e-3, l2=1e-3, epochs=2, images=1000),
-        Config("GN", l1=1e-3, proximal=True, epochs=2, images=1000),
-        Config("GN", optimizer="muon", lr=0.05, epochs=2, images=1000),
+        *(Recipe(nm, epochs=2, images=1000) for nm in NORMALIZATIONS),
+        Recipe("BN:4", epochs=2, images=1000),
+        Recipe("BN", l1=1e-3, l2=1e-3, epochs=2, images=1000),
+        Recipe("GN", l1=1e-3, proximal=True, epochs=2, images=1000),
+        Recipe("GN", optimizer="muon", lr=0.05, epochs=2, images=1000),
     ),
-    ids=lambda config: config.label + " " + config.optimizer,
+    ids=lambda recipe: recipe.label + " " + recipe.optimizer,
 )
-def test_recorded_steps_train_as_plain_ones(config, on_gpu, monkeypatch):
-    plain, none = trained(config, on_gpu, False, monkeypatch)
-    recorded, replayed = trained(config, on_gpu, True, monkeypatch)
+def test_recorded_steps_train_as_plain_ones(recipe, on_gpu, monkeypatch):
+    plain, none = trained(recipe, on_gpu, TRAINER, monkeypatch)
+    recorded, replayed = trained(recipe, on_gpu, RECORDED, monkeypatch)
     assert none == 0 and replayed == 2 * 7 - 3, "all but the first three, and the smaller last of each epoch"
     for name in ("train_loss", "test_loss", "penalty", "l1_norm"):
         for epoch in (0, 1):
@@ -51,14 +51,14 @@ def test_recorded_steps_train_as_plain_ones(config, on_gpu, monkeypatch):
 
 
 def test_a_gpu_learns_as_a_cpu_does(digits, on_gpu):
-    config = Config("GN", epochs=4)
-    there, here = train(config, on_gpu, progress=False), train(config, digits, progress=False)
+    recipe = Recipe("GN", epochs=4)
+    there, here = RECORDED(recipe, on_gpu, progress=False), RECORDED(recipe, digits, progress=False)
     assert there.last["test_loss"] == pytest.approx(here.last["test_loss"], rel=0.15)
     assert there.last["test_accuracy"] == pytest.approx(here.last["test_accuracy"], abs=3)
 
 
 def test_a_stopped_training_goes_on(on_gpu, tmp_path, monkeypatch):
-    file, whole = tmp_path / "checkpoint.pt", train(SHORT, on_gpu, progress=False)
+    file, whole = tmp_path / "checkpoint.pt", RECORDED(SHORT, on_gpu, progress=False)
     original = step_module.Step.__call__
     steps = []
 
@@ -71,18 +71,17 @@ def test_a_stopped_training_goes_on(on_gpu, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(step_module.Step, "__call__", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(SHORT, on_gpu, progress=False, checkpoint=file)
-    resumed = train(SHORT, on_gpu, progress=False, checkpoint=file)
+            train(build(SHORT, on_gpu), on_gpu, SHORT, progress=False, checkpoint=file, recorded=True)
+    resumed = train(build(SHORT, on_gpu), on_gpu, SHORT, progress=False, checkpoint=file, recorded=True)
     assert resumed.last["test_loss"] == pytest.approx(whole.last["test_loss"], rel=0.02)
 
 
-def test_a_network_of_another_make_is_trained_as_it_is(on_gpu, monkeypatch):
+def test_nothing_is_recorded_unless_asked_for(on_gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", None)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 10))
-    assert train(SHORT, on_gpu, progress=False, net=net).last["test_accuracy"] > 50
+    assert train(linear(), on_gpu, SHORT, progress=False).last["test_accuracy"] > 50
 
 
 def test_equal_seeds_give_equal_runs_where_cudnn_is_told_to(on_gpu, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    first, second = (train(SHORT, on_gpu, progress=False) for _ in range(2))
+    first, second = (RECORDED(SHORT, on_gpu, progress=False) for _ in range(2))
     assert torch.equal(first.probabilities, second.probabilities)

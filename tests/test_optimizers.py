@@ -2,12 +2,15 @@ import copy
 
 import pytest
 import torch
+from made_up import small
 from torch import nn
 
-from model import COLOUR, Net, StandardizedConv2d
-from normbench.config import Config
-from normbench.optimizers import FilterMuon, Optimizers
-from normbench.train import placed
+from normbench.training import placed
+from normbench.training.optimizers import OPTIMIZERS, FilterMuon, Optimizers, one_cycle
+
+
+def colour():
+    return placed(small(3, 3), torch.device("cpu"))
 
 
 def orthogonality(step):
@@ -41,29 +44,30 @@ def test_memory_format_does_not_change_the_step():
 
 
 def test_what_muon_moves():
-    def moved(config, **arguments):
-        net = placed(Net(**arguments), torch.device("cpu"))
-        optimizers = Optimizers(config, net, 1000).optimizers
-        by_muon = optimizers[1].filters if len(optimizers) > 1 else []
-        by_sgd = [p for group in optimizers[0].param_groups for p in group["params"]]
-        assert len(by_muon) + len(by_sgd) == len(list(net.parameters()))
-        return [name for name, p in net.named_parameters() if any(p is weights for weights in by_muon)]
+    net = nn.Sequential(small(), nn.Conv2d(4, 4, 3, groups=4), nn.Linear(3, 3))
+    sgd, muon = (part.optimizer for part in Optimizers("muon", net, 0.1, 5e-4, 10).parts)
+    by_sgd = [p for group in sgd.param_groups for p in group["params"]]
+    assert len(muon.filters) + len(by_sgd) == len(list(net.parameters()))
+    moved = [name for name, p in net.named_parameters() if any(p is weights for weights in muon.filters)]
+    assert moved == ["0.0.weight", "0.3.weight"], "the filters of convolutions, but of no depthwise one"
+    assert len(Optimizers("sgd", net, 0.1, 5e-4, 10).parts) == 1
+    assert len(Optimizers("muon", nn.Linear(3, 3), 0.1, 5e-4, 10).parts) == 1, "nothing is left for Muon"
 
-    filters = [
-        f"features.{i}.weight" for i, layer in enumerate(Net(**COLOUR).features) if type(layer) is StandardizedConv2d
-    ]
-    assert len(filters) == 6 and moved(Config(), **COLOUR) == filters
-    assert moved(Config()) == moved(Config(optimizer="sgd"), **COLOUR) == []
-    assert len(moved(Config(optimizer="muon"))) == 5
+
+def test_a_filter_that_is_not_used_stays():
+    weights = nn.Parameter(torch.randn(4, 3, 3, 3))
+    before = weights.detach().clone()
+    FilterMuon([weights], lr=0.1, weight_decay=0.05, momentum=0.6).step()
+    assert torch.equal(weights, before)
 
 
 def test_a_rate_in_a_tensor_gives_the_same_step():
     results = []
     for kind in (float, torch.tensor):
         torch.manual_seed(0)
-        net = Net(**COLOUR)
+        net = colour()
         net(torch.randn(4, 3, 32, 32)).square().mean().backward()
-        Optimizers(Config(), net, 1000).step(kind(0.02))
+        Optimizers("muon", net, 0.1, 5e-4, 10).step(kind(0.02))
         results.append(dict(net.named_parameters()))
     for name, values in results[0].items():
         torch.testing.assert_close(values, results[1][name])
@@ -71,8 +75,7 @@ def test_a_rate_in_a_tensor_gives_the_same_step():
 
 def test_a_state_goes_on():
     torch.manual_seed(0)
-    nets = [placed(Net(**COLOUR), torch.device("cpu"))]
-    config = Config(epochs=1)
+    nets = [colour()]
 
     def step(net, optimizers):
         torch.manual_seed(1)
@@ -81,10 +84,10 @@ def test_a_state_goes_on():
         optimizers.step(rate := optimizers.next_rate())
         return rate
 
-    first = Optimizers(config, nets[0], 1000)
+    first = Optimizers("muon", nets[0], 0.1, 5e-4, 8)
     step(nets[0], first)
     nets.append(copy.deepcopy(nets[0]))
-    second = Optimizers(config, nets[1], 1000)
+    second = Optimizers("muon", nets[1], 0.1, 5e-4, 8)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     rates = [step(net, optimizers) for net, optimizers in zip(nets, (first, second))]
     assert rates[0] == rates[1]
@@ -92,13 +95,42 @@ def test_a_state_goes_on():
 
 
 def test_rates_rise_and_fall_together():
-    net = Net(**COLOUR)
-    optimizers, rates = Optimizers(Config(epochs=1, lr=0.3), net, 5000), []
+    net = colour()
+    optimizers, rates = Optimizers("muon", net, 0.3, 5e-4, 40), []
     for weights in net.parameters():
         weights.grad = torch.zeros_like(weights)
-    for _ in range(40):  # batches of 128
+    for _ in range(40):
         optimizers.step(optimizers.next_rate())
-        rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers.optimizers])
+        rates.append([part.optimizer.param_groups[0]["lr"] for part in optimizers.parts])
     sgd, muon = zip(*rates)
     assert max(sgd) == pytest.approx(0.3, rel=0.05) and muon == tuple(rate / 2 for rate in sgd)
     assert sgd[0] < sgd[1] < max(sgd) > sgd[-1]
+
+
+@pytest.mark.parametrize("rising", (0.15, 0.3))
+@pytest.mark.parametrize("steps", (1, 2, 3, 7, 100))
+def test_rates_are_those_of_pytorch_s_schedule(steps, rising):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=steps, pct_start=rising, cycle_momentum=False
+    )
+    expected = []
+    for _ in range(steps):
+        expected += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert one_cycle(0.1, steps, rising) == expected
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_of_the_table_makes_a_loss_smaller(name):
+    torch.manual_seed(0)
+    net, x, y = colour(), torch.randn(32, 3, 16, 16), torch.arange(32) % 3
+    optimizers, losses = Optimizers(name, net, 0.05, 5e-4, 30), []
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(net(x), y)
+        net.zero_grad()
+        loss.backward()
+        optimizers.step(optimizers.next_rate())
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]

@@ -1,37 +1,43 @@
-"""The page of a comparison as a browser shows it."""
+"""The page of a comparison: what stands on it, and how a browser shows it."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
 import pytest
-from conftest import made_up_arms
+from made_up import made_up_arms
 
 from normbench.comparison import Comparison, Result
-from normbench.config import Config
+from normbench.training import Recipe
 
-ACCURACY = {"BN": 91.0, "GN": 90.0, "LN": 60.0}
+ACCURACY = {"BN": 91.0, "GN": 90.0, "GN:2": 89.0, "LN": 60.0}
 FAILURE = "no learning rate from 0.0001 to 3 could be trained (7 diverged), and that is a long line"
 
 
-def result(size):
-    configs = [Config(nm, gp=0, epochs=3, batch_size=size) for nm in ACCURACY]
-    rates = [replace(config, lr=rate) for config in configs for rate in (0.03, 0.1, 0.3)]
+def result(size, seeds=3):
+    recipes = [Recipe(norm, epochs=3, batch_size=size) for norm in ACCURACY]
+    rates = [replace(recipe, lr=rate) for recipe in recipes for rate in (0.03, 0.1, 0.3)]
     made, tried = (
-        made_up_arms(some, lambda config: ACCURACY[config.nm], seeds, images=1000)
-        for some, seeds in ((configs, 3), (rates, 1))
+        made_up_arms(some, lambda recipe: ACCURACY[recipe.norm], seeds, images=1000)
+        for some, seeds in ((recipes, seeds), (rates, 1))
     )
-    return Result(size, made, {"IN": FAILURE}, tried)
+    return Result(size, made, {Recipe("IN", epochs=3, batch_size=size): FAILURE}, tried)
 
 
 @pytest.fixture(scope="module")
 def comparison():
-    return Comparison("my_net.build", "mnist", (900, 1000), {"BatchNorm2d": 20}, [result(8), result(64)])
+    return Comparison("my_net.build", "mnist", [result(8), result(64)], (900, 1000), {"BatchNorm2d": 20})
 
 
 @pytest.fixture(scope="module")
-def address(comparison, tmp_path_factory):
+def page(comparison):
+    return comparison.page(f"normbench compare <mine> --output /{'a-folder/' * 20}")
+
+
+@pytest.fixture(scope="module")
+def address(page, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(comparison.page(f"normbench compare --output /{'a-folder/' * 20}"), encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
     return path.as_uri()
 
 
@@ -40,14 +46,55 @@ def shown(open_page, address):
     return partial(open_page, address)
 
 
+def without_figures(monkeypatch, **changes):
+    """The page of other comparisons, as quick as without pictures."""
+    monkeypatch.setattr(Comparison, "figures", lambda _: {})
+    return Comparison(**{"network": "net", "data": "mnist", "results": [result(8)]} | changes).page()
+
+
+def test_all_is_inside(page, comparison):
+    assert all(paragraph.split(".")[0] in page for paragraph in comparison.answer.split("\n\n"))
+    assert "normbench compare &lt;mine&gt;" in page
+    assert page.count("data:image/png;base64,") == 7, "two and the rates for each batch size, and one for both"
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert all(f"{n} others" in page or f"on {n} images" in page for n in ("900", "1,000")) and "20 BatchNorm2d" in page
+
+
+def test_a_notebook_shows_the_same_without_a_frame(monkeypatch):
+    monkeypatch.setattr(Comparison, "figures", lambda _: {})
+    shown = Comparison("net", "mnist", [result(8)])._repr_html_()
+    assert "<h1>" in shown and "<html" not in shown
+
+
+def test_numbers_are_written_as_everywhere(monkeypatch, page):
+    """With a true minus sign, and none before a zero."""
+    cells = re.findall(r"<td>([^<]*)</td>", page)
+    assert "1,000" not in cells and "7,000" in cells, "parameters"
+    assert any(cell.startswith("+1.") for cell in cells) and not any(re.search(r"-\d|−0\.00$", cell) for cell in cells)
+    arms = made_up_arms([Recipe("BN"), Recipe("GN")], lambda _: 90.0, 3, deviation=0.0, images=1000)
+    tied = without_figures(monkeypatch, results=[Result(8, arms)])
+    assert ">+0.00<" in tied and "−0.00" not in tied
+
+
+def test_what_is_not_known_of_a_file_is_left_out(monkeypatch):
+    page = without_figures(monkeypatch)
+    assert "Trained on" not in page and "Replaced" not in page
+
+
+@pytest.mark.parametrize("seeds", (1, 2))
+def test_a_page_of_few_seeds_has_the_intervals_that_there_are(seeds, monkeypatch):
+    page = without_figures(monkeypatch, results=[result(8, seeds)])
+    assert ("BN − GN (2 groups)" in page) == (seeds > 1) == ("points (95" in page)
+
+
 def test_it_shows_the_answer_and_its_pictures_and_asks_for_nothing(shown, comparison):
     page = shown()
     said = page.locator(".answer").inner_text().replace("\u00a0", " ")
     assert said.split("\n\n") == comparison.answer.split("\n\n")
-    assert page.title() == "Which normalization for my_net.build?"
+    assert "my_net.build" in page.title()
     assert page.get_by_text(FAILURE).count() == 2 * 2  # in the answer and in a table, by batch size
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert len(widths) == len(comparison.figures()) == 7 and min(widths) > 500
+    assert len(widths) == 7 and min(widths) > 500
     asked = [url for url in page.requests if not url.startswith("data:")]
     assert len(asked) == 1 and asked[0].endswith("/report.html") and page.complaints == []
 

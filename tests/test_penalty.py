@@ -1,13 +1,12 @@
-import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
+from made_up import TRAINER, small
 from torch import nn
 
-from model import NORMALIZATIONS, Net
-from normbench.config import Config
-from normbench.penalty import Penalty, l1_norm, penalized_parameters, soft_threshold_, squares
-from normbench.train import train
+from normbench.training import Recipe
+from normbench.training.penalty import Penalty, l1_norm, soft_threshold_, squares
 
 
 def numbers(*values):
@@ -15,13 +14,14 @@ def numbers(*values):
 
 
 def test_gradient_of_the_l1_term():
-    net = Net("BN")
+    net = small()
+    bias = net[-1].bias
     with torch.no_grad():
-        net.classifier.bias[:3] = torch.tensor([0.0, -2.0, 3.0])
+        bias[:3] = torch.tensor([0.0, -2.0, 3.0])
     l1_norm(list(net.parameters())).backward()
     for p in net.parameters():
         assert torch.equal(p.grad, p.sign())
-    assert net.classifier.bias.grad[:3].tolist() == [0, -1, 1]
+    assert bias.grad[:3].tolist() == [0, -1, 1]
     assert l1_norm(list(net.parameters())).item() == pytest.approx(sum(p.abs().sum().item() for p in net.parameters()))
 
 
@@ -45,20 +45,6 @@ def test_the_proximal_way_keeps_l1_out_of_the_loss():
     assert in_the_loss.item() == pytest.approx(0.13) and whole.item() == pytest.approx(0.63)
 
 
-@pytest.mark.parametrize("nm", NORMALIZATIONS)
-def test_what_is_penalized(nm):
-    net = Net(nm)
-    count = {which: sum(p.numel() for p in penalized_parameters(net, which)) for which in ("all", "conv")}
-    assert count["all"] == sum(p.numel() for p in net.parameters())
-    assert count["conv"] == sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d))
-    if nm == "none":
-        with pytest.raises(ValueError, match="no gamma parameters"):
-            penalized_parameters(net, "gamma")
-    else:
-        gammas = penalized_parameters(net, "gamma")
-        assert len(gammas) == 5 and all(torch.equal(gamma, torch.ones_like(gamma)) for gamma in gammas)
-
-
 def test_soft_threshold_minimizes_what_it_should():
     """The proximal operator's definition: argmin over q of ½(q - p)² + t·|q|, by trying many q."""
     p, t = numbers(-1.0, -0.2, 0.0, 0.3, 2.0), 0.3
@@ -71,7 +57,6 @@ def test_soft_threshold_minimizes_what_it_should():
 def test_the_state_of_the_penalized_parameters():
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(3, 1))
     net[0].weight.data = torch.tensor([-2.0, 0.0]).view(2, 1, 1, 1)
-    assert Penalty(net, 0.0, 0.0, "conv").state() == {"l1_norm": 2.0, "zeros": 50.0}
     zeros = sum(int((p == 0).sum()) for p in net.parameters())
     expected = {"l1_norm": sum(p.abs().sum().item() for p in net.parameters()), "zeros": 100 * zeros / 8}
     assert Penalty(net, 0.0, 0.0).state() == pytest.approx(expected)
@@ -85,22 +70,13 @@ def test_one_zero_among_many_numbers_is_counted():
     assert Penalty(net, 0.0, 0.0).state()["zeros"] == pytest.approx(100 / (2**24 + 1))
 
 
-@pytest.mark.parametrize("which", ("all", "conv", "gamma"))
-def test_frozen_parameters_are_left_alone(which):
+def test_frozen_parameters_are_left_alone():
     net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.GroupNorm(1, 2))
     net[:2].requires_grad_(False)
-    penalty = Penalty(net, l1=1e3, l2=0.0, which=which, proximal=True)
     before = [p.clone() for p in net.parameters()]
-    penalty.step(lr=1.0, momentum=0.9)
+    Penalty(net, l1=1e3, l2=0.0, proximal=True).step(lr=1.0, momentum=0.9)
     changed = {name for (name, p), old in zip(net.named_parameters(), before) if not torch.equal(p, old)}
-    assert changed <= {"2.weight", "2.bias", "3.weight", "3.bias"} and changed
-    with pytest.raises(ValueError, match=f"no {which} parameters"):
-        penalized_parameters(net[:2], which)
-
-
-def test_a_normalization_without_scales_has_no_gamma():
-    with pytest.raises(ValueError, match="no gamma parameters"):
-        penalized_parameters(nn.Sequential(nn.BatchNorm2d(2, affine=False)), "gamma")
+    assert changed == {"2.weight", "2.bias", "3.weight"}, "3.bias was 0 already"
 
 
 @pytest.mark.parametrize("proximal", (False, True))
@@ -119,30 +95,19 @@ def test_both_ways_minimize_the_same_loss(proximal):
 
 
 def test_the_proximal_step_makes_zeros_and_the_subgradient_none(digits):
-    config = Config("GN", l1=5e-3, epochs=4)
+    recipe = Recipe("GN", l1=5e-3, epochs=4)
     subgradient, proximal = (
-        train(dataclasses.replace(config, proximal=way), digits, progress=False).history[-1] for way in (False, True)
+        TRAINER(replace(recipe, proximal=way), digits, progress=False).history[-1] for way in (False, True)
     )
     assert subgradient["zeros"] == 0 and proximal["zeros"] > 5
     assert proximal["penalty"] == pytest.approx(5e-3 * proximal["l1_norm"], rel=0.3)
 
 
 def test_l2_is_weight_decay_of_twice_its_size(few_digits):
-    config = Config("LN", epochs=2, batch_size=100, weight_decay=0.0)
+    recipe = Recipe("LN", epochs=2, batch_size=100, weight_decay=0.0)
     penalized, decayed = (
-        train(dataclasses.replace(config, **change), few_digits, progress=False)
+        TRAINER(replace(recipe, **change), few_digits, progress=False)
         for change in (dict(l2=5e-3), dict(weight_decay=1e-2))
     )
     torch.testing.assert_close(penalized.probabilities, decayed.probabilities, rtol=1e-3, atol=1e-4)
     assert penalized.history[0]["penalty"] > 0 == decayed.history[0]["penalty"]
-
-
-def test_a_penalty_on_gamma_leaves_the_other_weights_to_the_loss(few_digits):
-    penalty = Penalty(net := Net("GN"), l1=0.05, l2=0.05, which="gamma")
-    penalty()[0].backward()
-    assert {name for name, p in net.named_parameters() if p.grad is not None} == {
-        f"features.{i}.weight" for i, layer in enumerate(net.features) if isinstance(layer, nn.GroupNorm)
-    }
-    config = Config("GN", l1=0.05, penalized="gamma", epochs=3, batch_size=100)
-    first, *_, last = train(config, few_digits, progress=False).history
-    assert last["l1_norm"] < first["l1_norm"] < 64, "64 gammas start at 1"

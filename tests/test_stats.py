@@ -32,7 +32,7 @@ A, B = [99.1, 99.3, 99.2, 99.4, 99.3], [99.0, 99.1, 99.3]
         lambda: stats.deviation_ratio(A, [99.0, 99.0]),
         lambda: stats.deviation_ratio(A, B, confidence=95),
         lambda: stats.mcnemar(np.ones(3), np.ones(4)),
-        lambda: stats.resampled(np.mean, [A], confidence=95),
+        lambda: stats.resampled(np.mean, [[1.0]]),
         lambda: stats.superiority(A, []),
         lambda: stats.winners({"BN": A, "LN": []}),
         lambda: stats.best_of(A, 0),

@@ -1,17 +1,22 @@
-import nbformat
+import subprocess
+import sys
+
 import numpy as np
 import PIL.Image
-from conftest import run_of
-from nbconvert import HTMLExporter
+import pytest
+from made_up import run_of
 
-from normbench import figures, style
-from normbench.config import Config
-from normbench.runs import arms
+from normbench import figures
+from normbench.training import Recipe
 
 
-def test_a_saved_figure_is_small_and_looks_the_same(tmp_path):
-    figure = figures.plot_overview([run_of(Config(nm), 99.0) for nm in ("BN", "GN", "LN")])
-    shown = style.save(figure, tmp_path / "small.png")
+@pytest.fixture(scope="module")
+def figure():
+    return figures.plot_overview([run_of(Recipe(norm), 99.0) for norm in ("BN", "GN", "LN")])
+
+
+def test_a_saved_figure_is_small_and_looks_the_same(figure, tmp_path):
+    shown = figures.save(figure, tmp_path / "small.png")
     figure.savefig(tmp_path / "large.png")
     small, large = (PIL.Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("small", "large"))
     assert small.size == large.size
@@ -20,13 +25,18 @@ def test_a_saved_figure_is_small_and_looks_the_same(tmp_path):
     assert len(shown.data) < 0.6 * (tmp_path / "large.png").stat().st_size
 
 
-def test_a_saved_figure_has_alternative_text(tmp_path):
-    """In the notebook, and in nbconvert's page from it; of its templates, lab's leaves it out."""
-    figure = figures.plot_arms(arms([run_of(Config(), 99.0)]))
-    image = style.save(figure, tmp_path / "one.png", alt="One arm & its <mean>")
-    data, metadata = image._repr_png_()
-    cell = nbformat.v4.new_code_cell(
-        outputs=[nbformat.v4.new_output("display_data", {"image/png": data}, metadata={"image/png": metadata})]
-    )
-    page, _ = HTMLExporter(template_name="classic").from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
-    assert 'alt="One arm &amp; its &lt;mean&gt;"' in page
+def test_a_saved_figure_has_alternative_text(figure, tmp_path):
+    _, metadata = figures.save(figure, tmp_path / "one.png", alt="One arm & its <mean>")._repr_png_()
+    assert metadata["alt"] == "One arm & its <mean>"
+
+
+def test_a_figure_is_saved_without_ipython_too(figure, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    assert figures.save(figure, tmp_path / "one.png") == tmp_path / "one.png"
+    assert (tmp_path / "one.png").read_bytes() == figures.png(figure)
+
+
+def test_drawing_needs_no_ipython():
+    """Only a notebook does; it is slow to import, and need not be there."""
+    code = "import sys, normbench.figures; sys.exit('IPython' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

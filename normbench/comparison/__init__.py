@@ -1,0 +1,34 @@
+"""Which normalization should a network use: trained with each, how far apart they are, and the answer."""
+
+from normbench.comparison.comparing import compare
+from normbench.comparison.demo import small_network
+from normbench.comparison.differences import (
+    ALPHA,
+    MARGIN,
+    gap,
+    gaps,
+    same,
+    seeds_to_decide,
+    seeds_to_tell,
+    share_seeds,
+    typical_difference,
+)
+from normbench.comparison.network import Swapped
+from normbench.comparison.result import Comparison, Result
+
+__all__ = [
+    "ALPHA",
+    "MARGIN",
+    "Comparison",
+    "Result",
+    "Swapped",
+    "compare",
+    "gap",
+    "gaps",
+    "same",
+    "seeds_to_decide",
+    "seeds_to_tell",
+    "share_seeds",
+    "small_network",
+    "typical_difference",
+]

@@ -1,0 +1,170 @@
+"""Which normalization should a network use? Each is swapped in and trained with several seeds; then an answer."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from normbench import defaults
+from normbench.comparison.candidates import Candidate, Original, candidates, original, preview
+from normbench.comparison.network import Swapped
+from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
+from normbench.comparison.result import Comparison, Result, why_no_result
+from normbench.comparison.trainings import Trainings, estimate, missing
+from normbench.data import Dataset
+from normbench.runs import Arms, Engine, local
+from normbench.training import Recipe, Trainer
+
+HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
+MOST_HELD_OUT = 10_000  # images
+
+
+def compare(
+    build: str | Callable[..., nn.Module],
+    data: Dataset,
+    arms: Sequence[str] = defaults.ARMS,
+    seeds: int = defaults.SEEDS,
+    epochs: int = defaults.EPOCHS,
+    batch_size: int | Sequence[int] = defaults.BATCH_SIZE,
+    folder: str | os.PathLike[str] = "runs/compare",
+    *,
+    rates: Sequence[float] = defaults.RATES,
+    augment: str = "auto",
+    weight_decay: float = defaults.WEIGHT_DECAY,
+    workers: int = 1,
+    engine: Engine | None = None,
+    images: int | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Train a network with each normalization in the place of its own, on equal terms, and say which is best.
+
+    First each arm's learning rate is chosen: runs with each of `rates`, scored on held-out training images (a sixth,
+    at most 10,000); if the lowest or the highest is best, the next beyond it is tried, too. Then each arm is trained
+    with that rate and `seeds` seeds on all training images, and scored on the test images after the last epoch. Each
+    batch size has rates and runs of its own. The arms share seeds: the same initial weights, order and augmentation of
+    images.
+
+    Finished runs are kept in `folder`; after a stop the same call resumes. They are known by the network and the data
+    that they were made with, so that others never mix in.
+
+    Args:
+        build: what makes the network, as `Swapped` takes it.
+        data: what to train and test on.
+        arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, none; "GN:8" for eight groups.
+        seeds: runs per arm; two give an interval, five a useful one.
+        epochs: how often a run sees every training image.
+        batch_size: training images per step; several for an answer by batch size.
+        folder: where finished runs are kept.
+        rates: the learning rates to try. A single one is used as it is.
+        augment: the random changes of training images, as in `Recipe`.
+        weight_decay: of all parameters.
+        workers: runs side by side on this machine.
+        engine: carries the runs out in another way, as `normbench.runs.on_ray` does.
+        images: how many of the training images are used, a random subset; by default all.
+        progress: whether to print what is done.
+
+    Raises ValueError if the network cannot be built, has no normalization or cannot be trained on the images, and for
+    options out of range; and as `normbench.runs.run_all` does.
+    """
+    engine_here = local(workers)  # raises for a wrong number
+    sizes = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
+    wanted = [Recipe(norm, epochs=epochs, augment=augment, weight_decay=weight_decay) for norm in arms]
+    plan = _plan(Swapped(build), _shuffled(data).first(images), wanted, sizes, seeds, rates)
+    fingerprints = {made.recipe.norm: made.fingerprint for made in plan.candidates if not made.failure}
+    trainer = Trainer("train", plan.network)
+    trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, engine or engine_here, progress)
+    if progress:
+        _announce(plan, trainings, 1 if engine else workers)
+    for made in plan.candidates:
+        made.net = None  # its memory is for the runs
+    results = [_result(plan, trainings, size) for size in sizes]
+    images_used = len(plan.data.y_train), len(plan.data.y_test)
+    return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done, once everything has been checked that can be known before."""
+
+    network: Swapped
+    original: Original
+    data: Dataset
+    held_out: Dataset
+    grid: list[float]
+    seeds: int
+    candidates: list[Candidate]
+
+    @property
+    def sizes(self) -> set[int]:
+        return {made.recipe.batch_size for made in self.candidates}
+
+
+def _plan(
+    network: Swapped,
+    data: Dataset,
+    wanted: Sequence[Recipe],
+    sizes: Sequence[int],
+    seeds: int,
+    rates: Sequence[float],
+) -> _Plan:
+    """Check the options, the network, and each arm's network at each batch size."""
+    n_held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.y_train))))
+    _check(wanted, seeds, rates, sizes, len(data.y_train) - n_held_out)
+    known = original(network, data, max(sizes))
+    held_out, grid = data.hold_out(n_held_out), sorted(set(rates))
+    parts = (data, held_out) if len(grid) > 1 else (data,)
+    made = candidates(network, [replace(recipe, batch_size=size) for size in sizes for recipe in wanted], parts)
+    return _Plan(network, known, data, held_out, grid, seeds, made)
+
+
+def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: Sequence[int], left: int) -> None:
+    if len(set(wanted)) < len(wanted) or len(wanted) < 2:
+        raise ValueError("give two or more arms, each once, such as BN GN none")
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise ValueError(f"rates must be above 0 and finite, got {list(rates)}")
+    if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < 1:
+        raise ValueError(f"give one or more batch sizes, each once and at least 1, got {list(sizes)}")
+    if max(sizes) > left:
+        raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
+
+
+def _shuffled(data: Dataset) -> Dataset:
+    """Return `data` with its training images in another order: in files they are often sorted by class."""
+    order = torch.randperm(len(data.y_train), generator=torch.Generator().manual_seed(0)).to(data.device)
+    return replace(data, x_train=data.x_train[order], y_train=data.y_train[order])
+
+
+def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
+    """Print what is compared, how many runs are missing, and about how long they take."""
+    trainings.tell(preview(plan.network.name, plan.original, plan.data))
+    usable = [made for made in plan.candidates if not made.failure]
+    left = missing(trainings, [made.recipe for made in usable], plan.grid, plan.seeds, plan.data, plan.held_out)
+    if line := estimate(left, usable, plan.data, workers):
+        trainings.tell(line)
+
+
+def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
+    """Choose a rate for each arm of one batch size, train its seeds, and return the result."""
+    of_size = [made for made in plan.candidates if made.recipe.batch_size == size]
+    failures = {made.recipe: made.failure for made in of_size if made.failure}
+    recipes = [made.recipe for made in of_size if not made.failure]
+    batches = f", batches of {size}" if len(plan.sizes) > 1 else ""
+    rates, tried = dict.fromkeys(recipes, plan.grid[0]), Arms()
+    if len(plan.grid) > 1:
+        trainings.tell(f"Learning rates, on {len(plan.held_out.y_test):,} held-out training images{batches}:")
+        tried = tried_rates(trainings, recipes, plan.grid, plan.held_out)
+        best = {recipe: best_rate(recipe, tried) for recipe in recipes}
+        failures |= {recipe: why_no_rate(recipe, tried) for recipe, rate in best.items() if rate is None}
+        rates = {recipe: rate for recipe, rate in best.items() if rate is not None}
+    trainings.tell(f"Seeds, on the test images{batches}:")
+    chosen = [replace(recipe, lr=rate) for recipe, rate in rates.items()]
+    trained = trainings.run(chosen, range(1, plan.seeds + 1), plan.data)
+    failures |= {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
+    arms = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
+    return Result(size, arms, failures, tried)

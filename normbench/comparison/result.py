@@ -1,0 +1,181 @@
+"""What a comparison found: the arms of each batch size, and how far apart they are."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from normbench.comparison.answer import answer
+from normbench.comparison.differences import Pair, gaps, seeds_to_tell
+from normbench.data import HELD_OUT, is_held_out
+from normbench.runs import Arm, Arms, arms, frame, read
+from normbench.stats import Difference, superiority
+from normbench.training import Recipe, labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was found at one batch size.
+
+    Attributes:
+        batch_size: training images per step.
+        arms: those whose runs all came to their end, each with the learning rate that was chosen for it.
+        failures: why the others have no result.
+        tried: the runs that chose the rates, scored on held-out training images; empty for a single rate.
+    """
+
+    batch_size: int
+    arms: Arms
+    failures: Mapping[Recipe, str] = field(default_factory=dict)
+    tried: Arms = field(default_factory=dict)
+
+    @cached_property
+    def labels(self) -> dict[Recipe, str]:
+        """A label for each arm, those that failed too, that no other has."""
+        return labels([*self.arms, *self.failures])
+
+    @cached_property
+    def ranked(self) -> list[Arm]:
+        """The arms by their means, the best first."""
+        return sorted(self.arms.values(), key=lambda arm: -arm.accuracy.mean)
+
+    @cached_property
+    def leads(self) -> dict[Pair, Difference]:
+        """How far the better of each pair is ahead, with simultaneous intervals; empty if there is one seed."""
+        if not self.ranked or len(self.ranked[0].runs) < 2:
+            return {}
+        return gaps(self.arms, combinations([arm.recipe for arm in self.ranked], 2))
+
+    def seeds_needed(self, a: Recipe, b: Recipe) -> float:
+        """About how many seeds per arm would show the lead of one over the other, if it is real; maybe infinite."""
+        return seeds_to_tell(self.arms, a, b, family=len(self.leads))
+
+    @property
+    def answer(self) -> str:
+        """What to take, how sure that is, and what would make it surer."""
+        return answer(self)
+
+    def pairs(self) -> "pd.DataFrame":
+        """Return a row per pair of arms.
+
+        Columns: pair, points (the lead), low, high (its interval), first wins (how often the first beats the second in
+        a single run of each), seeds needed (per arm, to show the lead).
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "pair": f"{self.labels[a]} − {self.labels[b]}",
+                "points": lead.estimate,
+                "low": lead.low,
+                "high": lead.high,
+                "first wins": superiority(self.arms[a].last(), self.arms[b].last()),
+                "seeds needed": self.seeds_needed(a, b),
+            }
+            for (a, b), lead in self.leads.items()
+        )
+
+
+def why_no_result(arm: Arm) -> str:
+    """Say how many of an arm's runs failed, and how."""
+    return ", ".join(f"{n} of {len(arm.runs)} runs {failure}" for failure, n in arm.failures.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        network: its name.
+        data: the name of the data set.
+        results: one for each batch size.
+        images: how many training and how many test images; None if it was read from a file, which does not say.
+        replaced: the types of the network's own normalization layers, and how many of each; None likewise.
+    """
+
+    network: str
+    data: str
+    results: Sequence[Result]
+    images: tuple[int, int] | None = None
+    replaced: Mapping[str, int] | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], network: str) -> "Comparison":
+        """Read what `compare` has left in a file runs.jsonl, if neither the network nor the images are at hand.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it holds no runs, and as `runs.read` does.
+        """
+        runs = read(path)
+        if not runs:
+            raise ValueError(f"{os.fspath(path)} holds no runs")
+        results = []
+        for size in dict.fromkeys(run.recipe.batch_size for run in runs):
+            of_size = [run for run in runs if run.recipe.batch_size == size]
+            tried = arms(run for run in of_size if is_held_out(run.dataset))
+            trained = arms(run for run in of_size if not is_held_out(run.dataset))
+            failures = {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
+            finished = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
+            results.append(Result(size, finished, failures, tried))
+        return cls(network, runs[-1].dataset.removesuffix(HELD_OUT), results)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether each arm has a learning rate that was chosen for it."""
+        return any(result.tried for result in self.results)
+
+    @property
+    def answer(self) -> str:
+        """The answers, a paragraph per batch size."""
+        several = len(self.results) > 1
+        return "\n\n".join(
+            (f"With batches of {result.batch_size}: " if several else "") + result.answer for result in self.results
+        )
+
+    @property
+    def titled(self) -> dict[str, Result]:
+        """The results by what follows their titles: nothing, or the batch size if there are several."""
+        several = len(self.results) > 1
+        return {f", batches of {result.batch_size}" if several else "": result for result in self.results}
+
+    @property
+    def arms(self) -> Arms:
+        """The arms of all batch sizes that have a result."""
+        return {recipe: arm for result in self.results for recipe, arm in result.arms.items()}
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row per run of an arm that has a result, as `normbench.runs.frame` gives it."""
+        return frame(run for arm in self.arms.values() for run in arm.runs)
+
+    def figures(self) -> "dict[str, Figure]":
+        """Draw the figures, by title: accuracies with intervals and curves by batch size, and the rates tried."""
+        from normbench import figures  # drawing is loaded when something is drawn
+
+        several_sizes = len({recipe.batch_size for recipe in self.arms}) > 1
+        drawn = {"Accuracy by batch size": figures.plot_by_batch_size(self.arms)} if several_sizes else {}
+        for batches, result in self.titled.items():
+            if result.arms:
+                drawn[f"Accuracy{batches}"] = figures.plot_arms(result.arms)
+                drawn[f"Curves{batches}"] = figures.plot_seeds(result.arms)
+            if result.tried:
+                drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)
+        return drawn
+
+    def page(self, command: str = "") -> str:
+        """Return a page in HTML to send to a colleague, with all figures inside; `command` is what made it."""
+        from normbench.comparison.page import page
+
+        return page(self, command)
+
+    def __str__(self) -> str:
+        return self.answer
+
+    def _repr_html_(self) -> str:
+        from normbench.comparison.page import body
+
+        return body(self)

@@ -1,0 +1,20 @@
+"""Names, files and folders become batches: data sets, how they are loaded, and how their images are augmented."""
+
+from normbench.data.augmenting import AUGMENTATIONS, affine_matrices, augmentation, crop_flip_matrices, warp
+from normbench.data.dataset import HELD_OUT, Dataset
+from normbench.data.known import DATASETS, is_held_out, title
+from normbench.data.loading import load
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "HELD_OUT",
+    "Dataset",
+    "affine_matrices",
+    "augmentation",
+    "crop_flip_matrices",
+    "is_held_out",
+    "load",
+    "title",
+    "warp",
+]

@@ -1,0 +1,9 @@
+"""What `compare` does unless told otherwise. Imports nothing, so that the command line can show it at once."""
+
+NETWORK = "normbench.comparison.demo:small_network"
+ARMS = ("BN", "GN", "LN", "IN", "none")
+SEEDS = 5
+EPOCHS = 10
+BATCH_SIZE = 128
+RATES = (0.03, 0.1, 0.3)
+WEIGHT_DECAY = 5e-4

@@ -1,0 +1,215 @@
+"""Accuracies of arms: as rows with intervals, and as lines by a number of their recipe, such as the learning rate."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+from normbench.data import is_held_out
+from normbench.figures.style import WIDTH, caption, label_ends, log_scale, styled
+from normbench.layers import colour
+from normbench.runs import Arm, Arms, conditions
+from normbench.training import Recipe, labels
+
+INTERVALS = "Dots: seeds. Diamonds, bars and numbers: means, 95 % intervals"
+DOTS_AND_LINES = "Dots: seeds; lines: means"
+DASHES = ("-", "--", "-.")
+
+
+def measured(arms: Arms) -> str:
+    """Name the accuracy that the arms have: on test images, or on training images that were held out."""
+    held_out = any(is_held_out(arm.runs[0].dataset) for arm in arms.values())
+    return "Accuracy on held-out training images" if held_out else "Test accuracy"
+
+
+def failures(arms: Iterable[Arm]) -> str:
+    """Say how many runs of which arms failed, for a caption; nothing if none did."""
+    by_recipe = {arm.recipe: arm for arm in arms}
+    lost = {label: by_recipe[recipe] for recipe, label in labels(by_recipe).items() if by_recipe[recipe].failures}
+    counted = [f"{label} ({len(arm.runs) - len(arm.succeeded)} of {len(arm.runs)})" for label, arm in lost.items()]
+    return f"Runs that failed, and are not shown: {', '.join(counted)}" if counted else ""
+
+
+def dashes(recipes: Sequence[Recipe]) -> list[str]:
+    """Give each recipe a line style: those of one normalization have one colour, and differ in this."""
+    families = [recipe.family for recipe in recipes]
+    return [DASHES[families[:i].count(family) % len(DASHES)] for i, family in enumerate(families)]
+
+
+# Rows
+
+
+@styled
+def plot_arms(arms: Arms) -> Figure:
+    """Plot a row per arm: the last epoch's accuracy of each seed, and their mean with its 95 % interval.
+
+    Arms with a run that has not learned stand at the edge, as arrows with their numbers. Runs that failed are counted.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.4 * len(arms)))
+    rows(axes, arms.values(), list(labels(arms).values()))
+    caption(figure, f"{measured(arms)} after the last epoch", INTERVALS, conditions(arms.values()))
+    return figure
+
+
+def rows(axes: Axes, arms: Iterable[Arm], names: Sequence[str]) -> None:
+    """Draw the rows of `plot_arms`, with a name for each, from the top down."""
+    shown = list(arms)
+    too_low = unlearned(shown)
+    axes.set_yticks(range(len(shown)), names, weight="bold")
+    for row, (arm, tick) in enumerate(zip(shown, axes.get_yticklabels())):
+        _row(axes, row, arm, too_low)
+        tick.set_color(colour(arm.recipe.norm))
+    axes.margins(x=0.04)
+    axes.set_ylim(len(shown) - 0.5, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:g} %")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _row(axes: Axes, row: int, arm: Arm, too_low: float) -> None:
+    values, color = finished(arm.last()), colour(arm.recipe.norm)
+    failed = len(arm.runs) - len(values)
+    within: dict[str, Any] = {"color": color}
+    at_edge = within | {"transform": axes.get_yaxis_transform()}
+    text = at_edge | {"va": "center_baseline"}
+    if failed:
+        axes.text(1.02, row + 0.36 * (len(values) > 0), f"{failed} of {len(arm.runs)} failed", size=10, **text)
+    if not len(values):
+        axes.plot([0.02], [row], "x", markersize=9, markeredgewidth=2, **at_edge)
+        return
+    mean = arm.accuracy
+    low, high = np.clip([mean.low, mean.high], 0, 100)
+    if values.min() < too_low:
+        axes.plot([0.02], [row], "<", markersize=9, **at_edge)
+        axes.text(0.05, row, f"seeds: {values.min():.2f} to {values.max():.2f}", **text)
+    else:
+        # Steps of the golden section spread any number of dots evenly, and the same each time.
+        jittered = row - 0.2 - 0.22 * (np.arange(len(values)) * 0.618034 % 1)
+        axes.plot(values, jittered, "o", markersize=5, alpha=0.4, markeredgewidth=0, **within)
+        axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", alpha=0.6, **within)
+        axes.plot([mean.mean], [row], "D", markersize=9, markeredgecolor="white", markeredgewidth=1.2, **within)
+    cut = (low, high) != (mean.low, mean.high)
+    interval = f", {low:.2f} to {high:.2f}" if cut else f" ± {high - mean.mean:.2f}"
+    axes.text(1.02, row, f"{mean.mean:.2f}{interval if mean.n > 1 else ''}", weight="bold", **text)
+
+
+def finished(values: np.ndarray) -> np.ndarray:
+    """Return those of an arm's values that are not nan, as a failed run's are."""
+    return values[~np.isnan(values)]
+
+
+def unlearned(arms: Iterable[Arm]) -> float:
+    """Return the accuracy in % up to which a run counts as one that has not learned: half the best.
+
+    No axis could show it and the others.
+    """
+    return max((finished(arm.last()).max(initial=0.0) for arm in arms), default=0.0) / 2
+
+
+# Lines
+
+
+@styled
+def plot_rates(arms: Arms) -> Figure:
+    """Plot accuracy against learning rate: a dot per run, and a line through the means of arms that differ in it alone.
+
+    Runs that failed or have not learned are counted at the foot of the axes, and are in no mean.
+    """
+    too_low = unlearned(arms.values())
+    learned = {arm.recipe: np.where(arm.last() > too_low, arm.last(), np.nan) for arm in arms.values()}
+    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    axes.margins(y=0.12)
+    marks = ". ×1/3: one of three failed, or has less than half of the best"
+    note = DOTS_AND_LINES + (marks if np.isnan(np.concatenate(list(learned.values()))).any() else "")
+    caption(figure, f"{measured(arms)} (%) by learning rate", note, conditions(arms.values()))
+    lines = lines_by(axes, arms, lambda arm: learned[arm.recipe], "lr")
+    rates = Counter(recipe.lr for recipe in arms)
+    log_scale(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(lines) == 1))
+    axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)  # also where nothing learned
+    axes.set_xlabel("Highest learning rate (log scale)")
+    label_ends(axes, lines)
+    return figure
+
+
+@styled
+def plot_by_batch_size(arms: Arms) -> Figure:
+    """Plot accuracy against batch size: a dot per run, and a line through the means of arms that differ in it alone.
+
+    Each batch size may have a learning rate of its own.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 5))
+    note = DOTS_AND_LINES + failed_at_the_foot(arms)
+    caption(figure, f"{measured(arms)} (%) by batch size", note, conditions(arms.values()))
+    lines = lines_by(axes, arms, lambda arm: arm.last(), "batch_size", "lr")
+    log_scale(axes.xaxis, sorted({recipe.batch_size for recipe in arms}))
+    axes.set_xlabel("Training images per step (log scale)")
+    label_ends(axes, lines)
+    return figure
+
+
+def lines_by(axes: Axes, arms: Arms, values: Callable[[Arm], np.ndarray], number: str, *also: str) -> list[Line2D]:
+    """Draw a line through the means of the arms that share a recipe but for `number`, and what varies with it, `also`.
+
+    Each has dots for the `values` of an arm's runs. Those that are nan, as a failed run's, are counted at the foot of
+    the axes. Returns the lines, which `label_ends` labels.
+    """
+    families = _families(arms, number, *also)
+    if sum(len(family) for family in families.values()) < len(arms):  # two arms at one place are not one line
+        families = _families(arms, number)
+    names, lines, marked = labels(families), [], Counter[float]()
+    for (recipe, family), dash in zip(families.items(), dashes(list(families))):
+        color, samples = colour(recipe.norm), {x: values(arm) for x, arm in family.items()}
+        lines.append(line(axes, samples, color, linestyle=dash, label=names[recipe]))
+        for x, sample in samples.items():
+            if lost := int(np.isnan(sample).sum()):
+                axes.margins(y=0.12)
+                _mark(axes, x, marked[x], f"×{lost}/{len(sample)}", color)
+                marked[x] += 1
+    return lines
+
+
+def failed_at_the_foot(arms: Arms) -> str:
+    """Explain the marks of `lines_by` for failed runs, as the end of a note; nothing if there are none."""
+    return ". ×1/3: one of three runs failed" if failures(arms.values()) else ""
+
+
+def _families(arms: Arms, number: str, *also: str) -> dict[Recipe, dict[float, Arm]]:
+    """Gather the arms that differ in nothing else, by `number`; what they share is a recipe with defaults in these."""
+    usual: dict[str, Any] = {name: getattr(Recipe(), name) for name in (number, *also)}
+    families: dict[Recipe, dict[float, Arm]] = {replace(recipe, **usual): {} for recipe in arms}
+    for recipe, arm in sorted(arms.items(), key=lambda item: getattr(item[0], number)):
+        families[replace(recipe, **usual)][getattr(recipe, number)] = arm
+    return families
+
+
+def _mark(axes: Axes, x: float, height: int, text: str, color: str) -> Text:
+    place = x, 0.03 + 0.05 * height
+    return axes.text(
+        *place, text, transform=axes.get_xaxis_transform(), color=color, ha="center", size=10, weight="bold"
+    )
+
+
+def line(
+    axes: Axes,
+    samples: Mapping[int, np.ndarray] | Mapping[float, np.ndarray],
+    color: str,
+    marker: str = "o",
+    **style: Any,
+) -> Line2D:
+    """Draw a dot for each value of the samples (by their x), and a line through the means; leave out what is nan."""
+    means = {}
+    for x, values in samples.items():
+        shown = finished(values)
+        axes.plot([x] * len(shown), shown, marker, color=color, alpha=0.35, markersize=5, markeredgewidth=0)
+        if len(shown):
+            means[x] = shown.mean()
+    return axes.plot(list(means), list(means.values()), color=color, marker=marker, markersize=6, **style)[0]

@@ -1,0 +1,199 @@
+"""Take the finished runs from the file, have the missing ones trained, and say how far it is."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from normbench.data import Dataset
+from normbench.runs.claims import Claims
+from normbench.runs.engines import Engine, local
+from normbench.runs.file import RunFile, append, cannot_save, check_writable
+from normbench.training import Recipe, Run, Trainer, labels, network_fingerprint
+from normbench.words import duration
+
+
+def run_all(
+    recipes: Iterable[Recipe],
+    data: Dataset,
+    path: str | os.PathLike,
+    trainer: Trainer,
+    *,
+    workers: int = 1,
+    engine: Engine | None = None,
+    progress: bool = True,
+    networks: Mapping[str, str] | None = None,
+) -> list[Run]:
+    """Return the run of each recipe on `data`, in their order: the one stored in the file, or else a new one.
+
+    A new run is stored as soon as it is finished, so that the same call goes on after a stop. Several processes may
+    work on one file: each training is done by one of them, and all return the same runs. A stored run that was made
+    with other data, another network or another trainer, as its fingerprint says, is not taken; a line says so.
+
+    Args:
+        recipes: what to train.
+        data: what to train and test on.
+        path: the file of finished runs, one JSON object per line.
+        trainer: builds and trains a network; its name is part of a run's identity.
+        workers: how many trainings run side by side on this machine.
+        engine: carries the trainings out in another way than side by side here, as `on_ray` does.
+        progress: whether a line is printed for each finished training, and its epochs are shown in a terminal.
+        networks: the `network_fingerprint` of each norm, where the networks were built already; the trainer builds
+            the network of any other norm once, to get it.
+
+    Raises as the trainer, `append`, `read` and the engine do, and ValueError where the trainer returns another run than
+    was asked for. Whether the file can be written is known before anything is trained.
+    """
+    recipes, engine = list(recipes), engine or local(workers)
+    wanted = _Wanted(recipes, data, path, trainer, networks)
+    wanted.tell_of_others()
+    if to_do := len(wanted.missing()):
+        report = _Progress(wanted, to_do) if progress else None
+        bars = progress and sys.stderr.isatty()  # in a log they would be a line per refresh
+        with closing(_train_missing(wanted, engine, bars)) as finished:
+            for run in finished:
+                if report:
+                    report.tell(run)
+    runs = wanted.stored()
+    return [runs[recipe] for recipe in recipes]
+
+
+def stored(
+    recipes: Iterable[Recipe],
+    data: Dataset,
+    path: str | os.PathLike,
+    trainer: Trainer,
+    networks: Mapping[str, str] | None = None,
+) -> list[Run]:
+    """Return the runs of the recipes that `run_all` would take from the file."""
+    return list(_Wanted(recipes, data, path, trainer, networks).stored().values())
+
+
+class _Wanted:
+    """What `run_all` is asked for, and which of the file's runs are that.
+
+    A stored run may have the right recipe and data set name and still be another run: then its fingerprint disagrees.
+    What a fingerprint does not say counts as the same.
+    """
+
+    def __init__(
+        self,
+        recipes: Iterable[Recipe],
+        data: Dataset,
+        path: str | os.PathLike,
+        trainer: Trainer,
+        networks: Mapping[str, str] | None,
+    ):
+        self.recipes, self.data, self.path, self.trainer = dict.fromkeys(recipes), data, Path(path), trainer
+        self._identity = {"data": data.fingerprint, "trainer": trainer.name}
+        self._networks, self._file = dict(networks or {}), RunFile(path)
+
+    def stored(self) -> dict[Recipe, Run]:
+        """The runs that the file holds by now; of several with one recipe, the last."""
+        return {run.recipe: run for run in self._namesakes() if not self._differences(run)}
+
+    def missing(self) -> list[Recipe]:
+        stored = self.stored()
+        return [recipe for recipe in self.recipes if recipe not in stored]
+
+    def tell_of_others(self) -> None:
+        """Say in a line how many stored runs have the right names and are not taken, and what differs."""
+        others = [differences for run in self._namesakes() if (differences := self._differences(run))]
+        if others:
+            numbers = ", ".join(f"{key} of {n}" for key, n in sorted(Counter(chain(*others)).items()))
+            print(f"{self.path}: {len(others)} stored runs are not taken, for they differ ({numbers})", file=sys.stderr)
+
+    def stamped(self, run: Run, claimed: Collection[Recipe]) -> Run:
+        """Record in the run which data, network and trainer were asked for.
+
+        Raises ValueError for a run that nobody asked for: once stored, it would never be found again, and would be
+        trained again without end.
+        """
+        known = run.fingerprint | self._identity
+        if run.recipe in claimed and "network" not in known:
+            known["network"] = self._network(run.recipe)
+        run = replace(run, fingerprint=known)
+        if run.recipe not in claimed or run.dataset != self.data.name or self._differences(run):
+            raise ValueError(
+                f"the trainer {self.trainer.name} was not asked for the run that it returned: {run.recipe}, "
+                f"{run.dataset}, {run.fingerprint}"
+            )
+        return run
+
+    def _namesakes(self) -> list[Run]:
+        """The runs of the file that have a recipe and the data set name asked for."""
+        try:
+            runs = self._file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [run for run in runs if run.recipe in self.recipes and run.dataset == self.data.name]
+
+    def _differences(self, run: Run) -> list[str]:
+        """Which of data, network and trainer are known to be others than those asked for."""
+        asked = dict(self._identity)
+        if "network" in run.fingerprint:
+            asked["network"] = self._network(run.recipe)
+        return [key for key in sorted(asked) if run.fingerprint.get(key, asked[key]) != asked[key]]
+
+    def _network(self, recipe: Recipe) -> str:
+        """The fingerprint of the network that the recipe's norm gives, whatever the rest of the recipe is."""
+        if recipe.norm not in self._networks:
+            net = self.trainer.build(recipe, self.data)
+            self._networks[recipe.norm] = network_fingerprint(net, self.data.image_shape)
+        return self._networks[recipe.norm]
+
+
+def _train_missing(wanted: _Wanted, engine: Engine, bars: bool) -> Generator[Run]:
+    """Yield each run as it is finished and stored, until none is missing."""
+    check_writable(wanted.path)
+    purpose = f"{wanted.data.name} {wanted.data.fingerprint} {wanted.trainer.name}"
+    with closing(Claims(wanted.path, purpose)) as claims:
+        while missing := wanted.missing():
+            claimed = _claimed(missing, wanted, claims)
+            if (first := next(claimed, None)) is None:
+                time.sleep(1)  # other processes are training them
+                continue
+            with ExitStack() as stack:
+                finished = engine(wanted.trainer, chain([first], claimed), wanted.data, bars)
+                if isinstance(finished, Generator):  # it ends its workers when it is closed, as after an error here
+                    stack.enter_context(closing(finished))
+                for run in finished:
+                    append(wanted.stamped(run, claims.held), wanted.path)
+                    claims.give_back(run.recipe)
+                    yield run
+
+
+def _claimed(missing: Iterable[Recipe], wanted: _Wanted, claims: Claims) -> Iterator[Recipe]:
+    """Yield those of the `missing` that no other process trains, or has finished by now."""
+    for recipe in missing:
+        try:
+            taken = claims.take(recipe)
+        except OSError as error:
+            raise cannot_save(wanted.path, error) from error
+        if taken and recipe in wanted.stored():
+            claims.give_back(recipe)
+        elif taken:
+            yield recipe
+
+
+class _Progress:
+    """The lines that say how far it is: one at the start, and one for each finished training."""
+
+    def __init__(self, wanted: _Wanted, to_do: int):
+        self._wanted, self._to_do, self._started = wanted, to_do, time.monotonic()
+        self._labels = labels(replace(recipe, seed=0) for recipe in wanted.recipes)
+        print(f"{to_do} of {len(wanted.recipes)} trainings are to be done", flush=True)
+
+    def tell(self, run: Run) -> None:
+        """Print the run's arm, seed and score, how many trainings are done, and about how long the rest will take."""
+        total, left = len(self._wanted.recipes), len(self._wanted.missing())
+        pace = (time.monotonic() - self._started) / max(1, self._to_do - left)  # seconds per training
+        rest = f", about {duration(pace * left)} left" if left else ""
+        score = run.failure or f"{run.last['test_accuracy']:.2f} %"
+        label = self._labels[replace(run.recipe, seed=0)]
+        print(f"{label}, seed {run.recipe.seed}: {score}  ({total - left} of {total}{rest})", flush=True)

@@ -1,0 +1,24 @@
+"""One training: a network, a data set and a recipe become a run."""
+
+from normbench.training.checks import check_network
+from normbench.training.fingerprint import network_fingerprint
+from normbench.training.loop import placed, train, train_epoch
+from normbench.training.recipe import USUAL_L1, Recipe, labels
+from normbench.training.run import Run
+from normbench.training.testing import predict, scores
+from normbench.training.trainer import Trainer
+
+__all__ = [
+    "USUAL_L1",
+    "Recipe",
+    "Run",
+    "Trainer",
+    "check_network",
+    "labels",
+    "network_fingerprint",
+    "placed",
+    "predict",
+    "scores",
+    "train",
+    "train_epoch",
+]

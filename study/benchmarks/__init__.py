@@ -1,0 +1,11 @@
+"""Speed and accuracy measured side by side: `python -m study.benchmarks.NAME`.
+
+- `loop`: a conventional training loop beside ours;
+- `cost`: seconds and memory as batches, data and network grow;
+- `step`: where the time of a step goes;
+- `gpu`: a step on a GPU, recorded or not;
+- `side_by_side`: two trainings at once, or one after the other;
+- `search`: networks and recipes tried on held-out training images.
+
+What they measure goes to study/results/, from which the pages of docs/ are made.
+"""

@@ -1,0 +1,47 @@
+"""The study in Google Colab: where the project can be cloned from, said once, and the badge that opens it there."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+from study import CHECKOUT
+
+NOTEBOOK = "S5_Normalization.ipynb"
+GITHUB = "https://github.com/"
+
+
+def address(folder: Path = CHECKOUT) -> str:
+    """Return where anybody can clone the project: the Repository of [project.urls] in pyproject.toml, or ""."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project.get("urls", {}).get("Repository", "").removesuffix("/").removesuffix(".git")
+
+
+def badge(repository: str) -> str:
+    """Make the Markdown of the badge that opens the notebook of a GitHub `repository` in Colab; "" for others."""
+    if not repository.startswith(GITHUB):
+        return ""
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    page = f"https://colab.research.google.com/github/{repository.removeprefix(GITHUB)}/blob/main/{NOTEBOOK}"
+    return f"[![Open in Colab]({image})]({page})"
+
+
+def give_address(notebook: nbformat.NotebookNode, repository: str) -> None:
+    """Put the address into the set-up of `notebook`, and its badge on top, in place of those that are there."""
+    first = notebook.cells[0]
+    text = re.sub(r"^\[!\[Open in Colab\].*\n\n", "", first.source)
+    first.source = "\n\n".join(filter(None, (badge(repository), text)))
+    for cell in notebook.cells:
+        cell.source = re.sub(r'^REPOSITORY = ".*?"', f'REPOSITORY = "{repository}"', cell.source, flags=re.MULTILINE)
+
+
+def renew(path: Path, repository: str) -> bool:
+    """`give_address` to the notebook at `path`, its outputs untouched; return whether that changed anything."""
+    before = nbformat.read(path, as_version=4)
+    notebook = nbformat.from_dict(before)
+    give_address(notebook, repository)
+    changed = notebook != before
+    if changed:
+        nbformat.write(notebook, path)
+    return changed

@@ -1,0 +1,38 @@
+"""What the sentences of the pages rest on: a class for each reading, a named property for each statistic.
+
+A template says `{% set filters = readings.Filters(n) %}` and guards a sentence with
+`holds(filters.plain_lead.low > 0)`; a test asks the same property. Differences are in percentage points of accuracy;
+their intervals allow for all comparisons of the experiment (`numbers.FAMILIES`).
+"""
+
+from study.readings.answer import Answer
+from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters
+from study.readings.common import by_norm
+from study.readings.mnist import HeadToHead, Length, Rates
+from study.readings.penalties import L1Strength, Luck, Penalties, StudyC
+from study.readings.small_batches import Cifar10Ghosts, Ghosts, SmallBatches
+from study.readings.speed import Speed
+from study.readings.trials import Line, Trials, in_words, mean_of
+
+__all__ = [
+    "Answer",
+    "Cifar10",
+    "Cifar10Ghosts",
+    "Cifar10Rates",
+    "Filters",
+    "Ghosts",
+    "HeadToHead",
+    "L1Strength",
+    "Length",
+    "Line",
+    "Luck",
+    "Penalties",
+    "Rates",
+    "SmallBatches",
+    "Speed",
+    "StudyC",
+    "Trials",
+    "by_norm",
+    "in_words",
+    "mean_of",
+]

@@ -1,0 +1,382 @@
+"""Markdown tables of the pages: arms, pairs, claims, rates and runs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+import torch
+
+from model import Net
+from normbench import stats
+from normbench.data import title
+from normbench.layers import NORMALIZATIONS
+from normbench.runs import Arm, details
+from normbench.swapping import normalizations, swap
+from normbench.training import USUAL_L1, Run, labels
+from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly
+from study import by_hand, readings
+from study.claims import CONFIRMED, REFUTED, WINNERS, Claim
+from study.experiments import LEARNED
+from study.numbers import Lead, Numbers, scores, winners
+from study.readings import Line, Trials, in_words, mean_of
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Make a Markdown table; the numbers of a column stand at the right if its head ends with ">"."""
+    lines = ["| " + " | ".join(head.removesuffix(">") for head in heads) + " |"]
+    lines.append("|" + "|".join("--:" if head.endswith(">") else "---" for head in heads) + "|")
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def plus_minus(sample: stats.Summary, digits: int = 2) -> str:
+    """Write a mean with the half-width of its 95 % interval: "99.50 ± 0.02"; one value alone by itself."""
+    half = f" ± {fixed((sample.high - sample.low) / 2, digits)}" if sample.n > 1 else ""
+    return fixed(sample.mean, digits) + half
+
+
+def accuracy(arms: Iterable[Arm]) -> str:
+    """Show the accuracy after the last epoch: a row per arm. Failed runs are counted, and in no mean."""
+    arms = list(arms)
+    names = labels(arm.recipe for arm in arms)
+    heads = ["variant", "test accuracy, mean ± 95 % (%)>", "standard deviation>", "lowest>", "highest>"]
+    heads += ["test loss, mean (nats)>", "seeds>"]
+    return markdown(heads, [[names[arm.recipe], *_accuracy(arm)] for arm in arms])
+
+
+def _accuracy(arm: Arm) -> list[str]:
+    seeds = f"{len(arm.runs)}" + (f" ({sum(arm.failures.values())} failed)" if arm.failures else "")
+    if not arm.accuracy.n:
+        return ["–"] * 5 + [seeds]
+    values = scores(arm)
+    deviation = fixed(arm.accuracy.deviation, 3) if len(values) > 1 else "–"
+    loss = fmean(run.last["test_loss"] for run in arm.succeeded)
+    return [
+        f"**{plus_minus(arm.accuracy, 3)}**",
+        deviation,
+        fixed(min(values)),
+        fixed(max(values)),
+        fixed(loss, 4),
+        seeds,
+    ]
+
+
+def pairs(n: Numbers, name: str, leads: Sequence[Lead]) -> str:
+    """Show pairs of arms of an experiment: how far apart, how sure that is, and what would make it surer."""
+    names = labels(arm.recipe for lead in leads for arm in lead[:2])
+    heads = ["pair", "first − second (points)>", "95 % interval¹>", "the first wins a single run²>", "seeds needed³>"]
+    table = markdown(
+        heads,
+        [
+            [
+                f"{names[first.recipe]} vs. {names[second.recipe]}",
+                fixed(gap.estimate, 3),
+                interval(gap, 3),
+                percent(stats.superiority(scores(first), scores(second))),
+                _seeds_needed(n, name, Lead(first, second, gap)),
+            ]
+            for first, second, gap in leads
+        ],
+    )
+    family = n.family(name, *leads[0][:2])
+    return (
+        f"{table}\n\n¹ All {family} intervals hold simultaneously (Bonferroni). ² Of all pairs of one run each; a tie "
+        "counts half. ³ Per variant, if the\ndifference found is the true one: four of five such studies would then "
+        "find it."
+    )
+
+
+def _seeds_needed(n: Numbers, name: str, lead: Lead) -> str:
+    if lead.gap.low > 0:
+        return "enough"
+    seeds = n.seeds_to_tell(name, lead.first, lead.second)
+    return f"about {roughly(seeds)}" if seeds <= stats.MOST_SEEDS else "only more test images"
+
+
+def trained(n: Numbers, name: str) -> str:
+    """Say what an experiment's runs were made with, and of how many planned seeds if some are missing."""
+    so_far = f" So far {n.seeds(name)} seeds." if "of" in n.seeds(name) else ""
+    return details(n.arms(name)) + so_far
+
+
+# Claims
+
+
+def claims(claims: Iterable[Claim]) -> str:
+    """Show the published claims, their verdicts and what decides them."""
+    heads = ["study", "claim", "verdict", "quantity tested", "estimate>", "95 % interval>", "runs"]
+    rows = [
+        [
+            claim.study,
+            claim.says,
+            f"**{claim.verdict}**" + (f" ({claim.hint})" if claim.hint else ""),
+            claim.measured,
+            in_unit(claim.interval.estimate, claim.unit),
+            f"{in_unit(claim.interval.low, claim.unit)} to {in_unit(claim.interval.high, claim.unit)}",
+            claim.trained,
+        ]
+        for claim in claims
+    ]
+    arithmetic = (
+        "sums, means, standard deviations and counts of parameters; “normalization is used to normalize weights”"
+    )
+    where = "arithmetic: see *Errors in the published arithmetic*"
+    return markdown(heads, [*rows, ["A, C, E", arithmetic, "**refuted**", where, "", "", ""]])
+
+
+def mark(claim: Claim) -> str:
+    """Write a verdict as ✓, ✗ or ?."""
+    return {CONFIRMED: "✓", REFUTED: "✗"}.get(claim.verdict, "?")
+
+
+def single_runs(n: Numbers) -> str:
+    """Show how often one run of each model would name which winner, for the studies that name one."""
+    bn_l1, bn, gn, ln = (
+        n.arm("head_to_head", "BN", l1=USUAL_L1),
+        *(n.arm("head_to_head", norm) for norm in ("BN", "GN:2", "LN")),
+    )
+    rows = []
+    for studies, arms in (("A, E", [bn_l1, gn, ln]), ("B", [bn, gn, ln])):
+        shares = winners(arms).items()
+        rows.append(
+            [studies, WINNERS[studies[0]].label, ", ".join(f"{name} {percent(share)}" for name, share in shares)]
+        )
+    return markdown(["study", "its winner", "how often one run of each names…"], rows)
+
+
+# Experiments
+
+
+def rates(arms: Iterable[Arm]) -> str:
+    """Show the mean accuracy by learning rate: a row per normalization; runs that did not learn are counted."""
+    families = readings.by_norm(arms)
+    tried = sorted({arm.recipe.lr for family in families.values() for arm in family})
+    rows = []
+    for family in families.values():
+        by_rate = {arm.recipe.lr: arm for arm in family}
+        rows.append([family[0].label, *(rate_cell(by_rate[lr]) if lr in by_rate else "" for lr in tried)])
+    return markdown(["variant", *(f"{lr:g}>" for lr in tried)], rows)
+
+
+def rate_cell(arm: Arm) -> str:
+    """Write the mean of the runs that learned, and how many did not."""
+    scores = arm.last()
+    learned = scores[scores > LEARNED]
+    failed = len(scores) - len(learned)
+    said = [fixed(learned.mean())] if len(learned) else []
+    said += [f"({failed} of {len(scores)} did not learn)"] if failed else []
+    return " ".join(said)
+
+
+def lengths(arms: Iterable[Arm]) -> str:
+    """Show the mean accuracy by the number of epochs: a row per normalization."""
+    families = readings.by_norm(arms)
+    tried = sorted({arm.recipe.epochs for family in families.values() for arm in family})
+    rows = []
+    for family in families.values():
+        by_epochs = {arm.recipe.epochs: arm for arm in family}
+        rows.append([family[0].label, *(fixed(by_epochs[epochs].accuracy.mean) for epochs in tried)])
+    return markdown(["epochs", *(f"{epochs}>" for epochs in tried)], rows)
+
+
+def small_batches(n: Numbers) -> str:
+    """Show the accuracy by batch size and normalization, each with its learning rate."""
+    heads = ["images per batch>", "variant", "learning rate>", "test accuracy, mean ± 95 % (%)>", "seeds>"]
+    return markdown(
+        heads,
+        [
+            [
+                arm.recipe.batch_size,
+                arm.label,
+                f"{arm.recipe.lr:g}",
+                f"**{plus_minus(arm.accuracy)}**",
+                len(arm.runs),
+            ]
+            for arm in n.arms("small_batches")
+        ],
+    )
+
+
+def small_batches_rates(n: Numbers) -> str:
+    """Show every learning rate that was tried for small batches, the chosen one in bold."""
+    reading = readings.SmallBatches(n)
+    rows = []
+    for arm in n.arms("small_batches"):
+        tried = sorted(reading.tried(arm), key=lambda other: other.recipe.lr)
+        cells = [f"**{rate_cell(other)}**" if other.recipe.lr == arm.recipe.lr else rate_cell(other) for other in tried]
+        rows.append([arm.recipe.batch_size, arm.label, *cells])
+    return markdown(["images per batch>", "variant", "r/4>", "r/2>", "r>", "2r>", "4r>"], rows)
+
+
+def l1_strengths(n: Numbers) -> str:
+    """Show what L1 does by its strength, and by subgradient or proximal step."""
+    heads = ["λ", "by", "test accuracy (%)>", "training accuracy (%)>", "Σ\\|p\\|>", "exact zeros (%)>", "seeds>"]
+    rows = []
+    for arm in sorted(n.arms("l1_strength"), key=lambda arm: arm.recipe.l1):
+        way = "proximal step" if arm.recipe.proximal else "subgradient"
+        rows.append(
+            [
+                f"{arm.recipe.l1:g}",
+                way if arm.recipe.l1 else "–",
+                fixed(arm.accuracy.mean),
+                fixed(arm.last("train_accuracy").mean()),
+                fixed(arm.last("l1_norm").mean(), 0),
+                fixed(arm.last("zeros").mean(), 1),
+                len(arm.runs),
+            ]
+        )
+    return markdown(heads, rows)
+
+
+# Single runs and layers
+
+
+def results(runs: Sequence[Run]) -> str:
+    """Show runs that came to their end: what the last epoch gave, beside it the best epoch; and the conditions."""
+    names = labels(run.recipe for run in runs)
+    heads = ["variant", "test accuracy>", "test errors>", "test loss>", "best epoch¹>", "training accuracy²>"]
+    heads += ["parameters>", "seconds>"]
+    table = markdown(
+        heads,
+        [
+            [
+                names[run.recipe].replace(" ", NO_BREAK),
+                f"**{fixed(run.last['test_accuracy'])} %**",
+                f"{run.errors} of {len(run.correct):,}",
+                fixed(run.last["test_loss"], 4),
+                f"{fixed(run.best['test_accuracy'])} % (epoch {run.best['epoch']})",
+                f"{fixed(run.last['train_accuracy'])} %",
+                f"{run.parameters:,}",
+                fixed(run.seconds, 0),
+            ]
+            for run in runs
+        ],
+    )
+    recipe, seconds = runs[0].recipe, sum(run.seconds for run in runs)
+    pace = seconds / sum(run.recipe.epochs for run in runs)
+    return (
+        f"{table}\n\nScores are those of the last epoch. ¹ The best test accuracy of all epochs: selected on the test "
+        "set, and so flattering.\n² During the last epoch, on augmented images.\n\n"
+        f"{title(runs[0].dataset)}, {count(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, one run each (seed "
+        f"{recipe.seed}), on {runs[0].device}: {fixed(pace, 1)} s per epoch, {duration(seconds)} in all."
+    )
+
+
+def parameters() -> str:
+    """Show what each normalization adds to the network for grey images, counted from the network itself."""
+    rows = []
+    for norm in NORMALIZATIONS:
+        net = Net(norm) if norm == "none" else swap(Net("BN"), norm, example=torch.zeros(1, 1, 28, 28))
+        own = sum(by_hand.trainable(layer) for layer in normalizations(net).values())
+        total = by_hand.trainable(net)
+        rows.append([norm, f"{own:,}" if own else "–", by_hand.averages(net) or "–", f"{total:,}"])
+    heads = ["normalization", "its γ and β>", "its running averages>", "trainable in the whole network>"]
+    note = "Without a normalization, each convolution has a bias per channel, in the place of β."
+    return f"{markdown(heads, rows)}\n\n{note}"
+
+
+def sharing() -> str:
+    """Show what shares statistics in each of the four methods."""
+    rows = []
+    for norm in by_hand.NORMS:
+        row, is_bn = NORMALIZATIONS[norm], norm == "BN"
+        at_test_time = "running averages from training" if is_bn else "as in training"
+        rows.append([f"**{norm}**, {row.name}", row.shares, "yes" if is_bn else "no", at_test_time])
+    return markdown(["method", "one mean and one variance for", "sees other images", "at test time"], rows)
+
+
+# Trials
+
+
+def tries(trials: Trials, dataset: str, epochs: int) -> str:
+    """Show the first rounds of the search: networks and changes, with three normalizations each."""
+    norms = ("BN", "GN", "LN")
+    heads = ["layers", "change of recipe", "parameters>"]
+    heads += [head for norm in norms for head in (f"{norm}>", "loss>", "training loss>")]
+    rows = []
+    for (layers, change, parameters), lines in trials.of(dataset, epochs).items():
+        cells = [cell for norm in norms for cell in _tried([line for line in lines if line["nm"] == norm])]
+        rows.append([f"`{layers}`", in_words(change) or "–", f"{parameters:,}", *cells])
+    return markdown(heads, rows)
+
+
+def _tried(lines: Sequence[Line]) -> list[str]:
+    if not lines:
+        return ["", "", ""]
+    scores = " ".join(fixed(line["accuracy"]) for line in lines)
+    return [scores, fixed(mean_of(lines, "loss"), 4), fixed(mean_of(lines, "train_loss"), 4)]
+
+
+def round_of(lines: Iterable[Line], columns: Mapping[str, str]) -> str:
+    """Show later rounds of the search: a row per line, with these columns by the keys of the lines."""
+    heads = ["layers", "change", "parameters>", *columns.values()]
+    rows = [
+        [
+            f"`{line['layers']}`",
+            in_words(line["change"]) or "–",
+            f"{line['parameters']:,}",
+            *(_cell(key, line[key]) for key in columns),
+        ]
+        for line in lines
+    ]
+    return markdown(heads, rows)
+
+
+def _cell(key: str, value: object) -> str:
+    return fixed(value, 4 if key == "loss" else 2) if isinstance(value, float) else str(value)
+
+
+# Speed
+
+
+def epochs(speed: readings.Speed) -> str:
+    """Show the seconds per epoch of a conventional loop and of this project's."""
+    heads = ["normalization", "study A’s loop and network>", "its loop, our network>", "ours>", "steps alone¹>"]
+    heads += ["study A / ours>", "ours / steps alone>"]
+    rows = []
+    for row, gain, over in zip(speed.epochs, speed.gains, speed.over_floor):
+        measured = [fixed(row["seconds"][key], 1) for key in ("study A", "our network", "ours", "floor")]
+        rows.append([row["nm"], *measured, f"**{fixed(gain, 1)}**", fixed(over)])
+    return markdown(heads, rows)
+
+
+def steps(speed: readings.Speed) -> str:
+    """Show where the milliseconds of a step go."""
+    kinds = list(speed.steps[0]["milliseconds"])
+    heads = ["network", "normalization", *(f"{kind}>".replace("distortion", "augmentation") for kind in kinds), "sum>"]
+    rows = [
+        [
+            f"`{row['layers']}`",
+            row["nm"],
+            *(fixed(row["milliseconds"][kind]) for kind in kinds),
+            f"**{fixed(sum(row['milliseconds'].values()))}**",
+        ]
+        for row in speed.steps
+    ]
+    return markdown(heads, rows)
+
+
+def steps_on_gpu(speed: readings.Speed) -> str:
+    """Show the milliseconds of a step on a GPU, recorded and not."""
+    heads = [
+        "data set",
+        "normalization",
+        "one by one>",
+        "recorded>",
+        "one by one / recorded>",
+        "recorded, channels last>",
+    ]
+    last = "recorded, channels last"
+    rows = [
+        [
+            title(row["dataset"]),
+            row["nm"],
+            fixed(row["milliseconds"]["eager"]),
+            f"**{fixed(row['milliseconds']['recorded'])}**",
+            fixed(gain, 1),
+            fixed(row["milliseconds"][last]) if last in row["milliseconds"] else "–",
+        ]
+        for row, gain in zip(speed.gpu, speed.gains_of_recording)
+    ]
+    return markdown(heads, rows)

@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from model import COLOUR, WIDTHS, Net
+from normbench.layers import StandardizedConv2d
+from normbench.swapping import swap
+from normbench.training import Recipe
+from study.benchmarks import cost, loop, rows, search, step
+from study.networks import build
+
+IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
+IN_USE_FOR_COLOUR = "16 24 P 32 32 P 40 40 H"
+
+
+def parameters(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_study_a_has_the_published_number_of_parameters():
+    net = loop.study_a("BN")
+    assert parameters(net) == 8040
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_all_four_loops_train_an_epoch(few_digits):
+    row = loop.compare("GN", few_digits, rounds=1)
+    assert tuple(row["seconds"]) == loop.LOOPS and min(row["seconds"].values()) > 0
+
+
+@pytest.mark.parametrize("way", (loop.conventional_epoch, loop.our_epoch, loop.floor_epoch))
+def test_an_epoch_of_each_way_moves_the_weights(way, few_digits):
+    recipe = Recipe(batch_size=100, lr=0.01, epochs=1)
+    net = build(recipe, few_digits)
+    before = [p.clone() for p in net.parameters()]
+    way(recipe, few_digits, net)()
+    assert not any(torch.equal(p, q) for p, q in zip(before, net.parameters(), strict=True))
+
+
+def test_the_times_of_a_step_are_those_of_its_operations(few_digits):
+    times = step.step_times(IN_USE, "BN", few_digits, steps=1)
+    assert tuple(times) == step.COLUMNS
+    assert min(times[name] for name in ("optimizer", "convolution", "normalization")) > 0
+
+
+@pytest.mark.parametrize("nm", ("BN", "LN"))
+def test_the_search_s_notation_of_the_network_in_use(nm):
+    net, written, x = Net(nm), search.network(IN_USE, nm), torch.randn(4, 1, 28, 28)
+    for p, q in zip(net.parameters(), written.parameters(), strict=True):
+        q.data.copy_(p)
+    torch.testing.assert_close(net(x), written(x))
+
+
+@pytest.mark.parametrize("standardized", (False, True))
+def test_the_search_s_notation_of_the_network_for_colour(standardized):
+    net = Net("GN", **COLOUR)
+    if standardized:
+        net = swap(net, "WS+GN:2")
+        assert any(isinstance(layer, StandardizedConv2d) for layer in net.modules())
+    written = search.network(IN_USE_FOR_COLOUR, "GN", (3, 32, 32), standardized=standardized, activation=nn.SiLU)
+    for p, q in zip(net.parameters(), written.parameters(), strict=True):
+        q.data.copy_(p)
+    x = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(net(x), written(x))
+
+
+@pytest.mark.parametrize(
+    "layers, numbers",
+    (
+        ("8k5v", 8 * 25 + 2 * 8 + 90),
+        ("8t2 M", 8 * 9 + 2 * 8 + 90),
+        ("8 s16", 8 * 9 + 8 * 9 + 8 * 16 + 2 * 24 + 170),
+        ("8t2v P H", 8 * 9 + 2 * 8 + 8 * 36 + 90),
+        ("8 8r P", 8 * 9 + 8 * 72 + 4 * 8 + 90),
+        ("8 16g4 8k1", 8 * 9 + 16 * 18 + 16 * 8 + 2 * 32 + 90),
+        ("8 n16", 8 * 9 + 8 * 9 + 8 * 16 + 2 * (8 + 8 + 16) + 170),
+    ),
+)
+def test_the_search_s_notation(layers, numbers):
+    net = search.network(layers, "BN")
+    assert parameters(net) == numbers
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_search_scores_on_held_out_images_and_says_what_was_changed(few_digits, monkeypatch):
+    held_out = len(few_digits.y_train) // 4
+    monkeypatch.setattr(search, "HELD_OUT", held_out)
+    monkeypatch.setattr(search, "load", lambda name: few_digits)
+    recipe = Recipe("GN:4", epochs=1, batch_size=64)
+    row = search.tried("4t2 8t2", recipe, activation=nn.SiLU)
+    assert row["nm"] == "GN" and row["parameters"] == parameters(search.network("4t2 8t2", "GN"))
+    assert row["change"] == "batch 64, groups of GN: 4, SiLU, 1 epochs"
+    right = row["accuracy"] * held_out / 100
+    assert abs(right - round(right)) < 0.01 * held_out  # a share of as many images
+
+
+def test_the_cost_figure_shows_what_grows():
+    seconds = {"ours": 1.0, "conventional": 8.0}
+    measured = [
+        {"loop": name, "seconds": seconds[name] * i, "peak_mib": 100, "dataset": "made-up", "device": "CPU"} | setting
+        for name in cost.LOOPS
+        for i, setting in enumerate(cost.settings(), 1)
+    ]
+    figure = cost.plot_cost(measured)
+    for column, (axis, values) in enumerate(cost.AXES.items()):
+        for line, name in zip(figure.axes[column].lines, cost.LOOPS, strict=True):
+            assert line.get_xdata().tolist() == list(values)
+            expected = [row["seconds"] * cost.EPOCHS for row in cost.along(axis, measured) if row["loop"] == name]
+            assert line.get_ydata().tolist() == expected
+
+
+def test_every_cost_is_measured_once():
+    assert len(cost.settings()) == sum(map(len, cost.AXES.values())) - 2
+
+
+def test_the_cost_of_width_is_that_of_a_wider_network(few_digits):
+    usual = cost.network(few_digits)
+    assert parameters(usual) == parameters(build(Recipe("GN:2"), few_digits))
+    wider = [layer.out_channels for layer in cost.network(few_digits, 4).features if isinstance(layer, nn.Conv2d)]
+    assert wider == [4 * width for width in WIDTHS]
+    in_colour = {part: getattr(few_digits, part).expand(-1, 3, -1, -1) for part in ("x_train", "x_test")}
+    assert parameters(cost.network(replace(few_digits, **in_colour))) > 2 * parameters(usual)
+
+
+def test_a_cost_is_measured(few_digits, monkeypatch):
+    monkeypatch.setattr(cost, "load", lambda name, device: few_digits)
+    setting = {"batch_size": 64, "images": 128, "width": 2}
+    row = cost.measure("ours", setting, "digits", "cpu")
+    assert row.items() >= setting.items() and row["seconds"] > 0 and row["peak_mib"] > 10
+
+
+def test_rows_are_kept_a_line_each(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows.write([{"a": 1}], path)
+    rows.append({"b": [2.5]}, path)
+    assert rows.read(path) == [{"a": 1}, {"b": [2.5]}]
+
+
+def test_benchmarks_write_beside_the_study_wherever_they_are_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cost.SAVED.is_absolute() and cost.SAVED.parent == rows.RESULTS
+    assert rows.RESULTS.parent.name == "study" and rows.IMAGES.is_dir()

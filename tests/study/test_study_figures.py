@@ -1,0 +1,270 @@
+import warnings
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from made_up import failed_run_of, run_of
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from tidy import assert_tidy, labelled, texts
+
+from normbench.layers import colour
+from normbench.runs import arms
+from normbench.stats import best_of
+from normbench.training import Recipe
+from study import figures
+
+SPREAD = np.array([0.0, 0.05, -0.05, 0.08])
+SEVEN = tuple(Recipe(norm) for norm in ("none", "BN", "GN:2", "GN:4", "GN:8", "LN", "IN"))
+CIFAR = tuple(Recipe(norm, optimizer="muon", mirrored=True) for norm in ("WS+BN", "WS+GN:2", "WS+LN", "WS+IN"))
+GRID = tuple(
+    Recipe(norm, l1=l1, l2=l2, epochs=2) for norm, l1, l2 in product(("BN", "GN:2", "none"), (0.0, 1e-4), (0.0, 2.5e-4))
+)
+STRENGTHS = (
+    Recipe(epochs=2),
+    *(Recipe(l1=l1, proximal=proximal, epochs=2) for proximal, l1 in product((False, True), (1e-4, 1e-3, 1e-2))),
+)
+BY_LENGTH = tuple(
+    Recipe(norm, epochs=epochs) for epochs, norm in product((1, 2, 4, 8), ("none", "BN", "GN:8", "LN", "IN"))
+)
+BY_GHOST = tuple(Recipe(norm, epochs=2) for norm in ("BN:2", "BN:4", "BN:16", "BN", "GN:2", "LN"))
+
+
+def arms_of(recipes, accuracy=lambda recipe: 99.0, failed=(), seeds=4, dataset="mnist", **row):
+    """Arms of synthetic runs: `accuracy(recipe)` and a known spread; of those `failed`, the first seed fails."""
+    return arms(
+        failed_run_of(recipe, dataset=dataset)
+        if not recipe.seed and recipe in failed
+        else run_of(recipe, accuracy(recipe) + SPREAD[recipe.seed], dataset, **row)
+        for recipe in (replace(recipe, seed=seed) for recipe in recipes for seed in range(seeds))
+    )
+
+
+def with_last(run, **row):
+    return run if run.failure else replace(run, history=(*run.history[:-1], run.last | row))
+
+
+def panels():
+    return {
+        "MNIST, 20 epochs": arms_of(SEVEN, lambda recipe: 99 + [r.norm for r in SEVEN].index(recipe.norm) / 100),
+        "CIFAR-10, 20 epochs": arms_of(
+            CIFAR, lambda recipe: 86.0 if recipe.family == "BN" else 84.0, dataset="cifar10", failed=CIFAR[:1]
+        ),
+    }
+
+
+def ghost_arms(recipes=BY_GHOST, failed=()):
+    """The more images per statistic, the higher the loss (of what is synthetic)."""
+    found = arms_of(recipes, failed=failed)
+    for recipe, arm in found.items():
+        number = {"BN:2": 2, "BN:4": 4, "BN:16": 16}.get(recipe.norm.removeprefix("WS+"), 0)
+        statistics = {kind: {"test_loss": 0.01 * i} for i, kind in enumerate(figures.STATISTICS, 1)}
+        runs = (with_last(run, test_loss=0.03 + number / 1000) for run in arm.runs)
+        found[recipe] = replace(
+            arm,
+            runs=tuple(
+                replace(run, statistics=statistics if recipe.family == "BN" and not run.failure else {}) for run in runs
+            ),
+        )
+    return found
+
+
+def strength_arms():
+    """Accuracy falls with λ, Σ|p| and zeros say which arm and seed it is."""
+    found = arms_of(STRENGTHS, lambda recipe: 99 - 100 * recipe.l1, seeds=3)
+    for i, (recipe, arm) in enumerate(found.items()):
+        runs = (with_last(run, l1_norm=900.0 / (i + 1) + j, zeros=2.0 * i + j) for j, run in enumerate(arm.runs))
+        found[recipe] = replace(arm, runs=tuple(runs))
+    return found
+
+
+def luck_arms(seeds=60, failed=0):
+    accuracies = np.round(97.9 + 0.2 * np.sin(np.arange(seeds)), 2)
+    runs = [run_of(Recipe(epochs=2, seed=seed), accuracy, images=10_000) for seed, accuracy in enumerate(accuracies)]
+    runs[0].history[0]["test_accuracy"] = 98.4
+    return arms(runs + [failed_run_of(Recipe(epochs=2, seed=seeds + i), images=10_000) for i in range(failed)])
+
+
+DRAWN = {
+    "answer": lambda: figures.plot_answer(panels()),
+    "groups": lambda: figures.plot_groups(arms_of(SEVEN[2:])),
+    "length": lambda: figures.plot_length(
+        arms_of(BY_LENGTH, lambda recipe: 100 - 3 / recipe.epochs - 0.5 - 0.4 * (recipe.norm != "BN"), BY_LENGTH[:1])
+    ),
+    "ghosts": lambda: figures.plot_ghosts(ghost_arms()),
+    "ghosts of which some failed": lambda: figures.plot_ghosts(ghost_arms(failed=(BY_GHOST[0], BY_GHOST[4]))),
+    "penalties": lambda: figures.plot_penalties(arms_of(GRID), GRID[:2]),
+    "strengths": lambda: figures.plot_strengths(strength_arms()),
+    "luck": lambda: figures.plot_luck(luck_arms(failed=2)),
+    "luck of one": lambda: figures.plot_luck(luck_arms(1)),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {name: draw() for name, draw in DRAWN.items()}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_tidy(drawn, name):
+    assert_tidy(drawn[name])
+
+
+def names_of_rows(axes):
+    return [tick.get_text() for tick in axes.get_yticklabels()]
+
+
+def means_of_rows(axes):
+    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+
+
+def test_the_answer_s_panels_have_one_scale_and_say_how_far_the_means_are_apart(drawn):
+    above, below = drawn["answer"].axes
+    assert np.ptp(above.get_xlim()) == pytest.approx(np.ptp(below.get_xlim())) and above.get_xlim()[1] <= 100
+    assert "MNIST, 20 epochs" in above.get_title("left") and "0.06 points" in above.get_title("left")
+    assert "2.01 points" in below.get_title("left"), "batch norm's failed run is in no mean"
+    assert names_of_rows(above)[:4] == [
+        "no normalization",
+        "batch norm",
+        "group norm (2 groups)",
+        "group norm (4 groups)",
+    ]
+    assert names_of_rows(below)[:2] == ["WS + batch norm", "WS + group norm (2 groups)"]
+    for axes, recipes in ((above, SEVEN), (below, CIFAR)):
+        means = means_of_rows(axes)
+        assert len(means) == len(recipes) and min(means) > axes.get_xlim()[0] and max(means) < axes.get_xlim()[1]
+    for axes in (above, below):
+        assert drawn["answer"].bbox.contains(*axes._left_title.get_window_extent().max)
+
+
+def test_groups_stand_from_layer_norm_to_instance_norm():
+    groups = {"LN": 1, "GN:2": 2, "GN:4": 4, "GN:8": 8, "IN": 16}
+    recipes = [Recipe(norm) for norm in ("GN:8", "IN", "GN:2", "LN", "GN:4")]
+    (axes,) = figures.plot_groups(arms_of(recipes, lambda recipe: 99 + groups[recipe.norm] / 50)).axes
+    assert names_of_rows(axes) == ["1 (LN)", "2", "4", "8", "C (IN)"]
+    assert means_of_rows(axes) == pytest.approx([99 + n / 50 + SPREAD.mean() for n in groups.values()])
+
+
+def test_what_has_no_number_of_groups_is_refused():
+    with pytest.raises(ValueError, match="BN"):
+        figures.plot_groups(arms_of([Recipe("BN"), Recipe("LN")]))
+
+
+def test_lengths_are_a_line_each(drawn):
+    (axes,) = drawn["length"].axes
+    lines = labelled(axes)
+    assert list(lines) == ["none", "BN", "GN (8 groups)", "LN", "IN"]
+    assert list(lines["BN"].get_xdata()) == [1, 2, 4, 8]
+    assert lines["BN"].get_ydata() == pytest.approx([3 / n + 0.5 - SPREAD.mean() for n in (1, 2, 4, 8)]), "errors"
+    assert lines["none"].get_ydata()[0] == pytest.approx(3.9 - SPREAD[1:].mean()) and "×1/4" in texts(axes)
+    assert axes.get_yscale() == "log"
+
+
+def test_ghosts_stand_at_their_images_and_the_whole_batch_at_its_size(drawn):
+    loss, accuracy, by_statistics = drawn["ghosts"].axes
+    batch_norm = labelled(loss)["BN"]
+    assert list(batch_norm.get_xdata()) == [2, 4, 16, 128]
+    np.testing.assert_allclose(batch_norm.get_ydata(), [0.03 + n / 1000 for n in (2, 4, 16, 0)])
+    assert {"GN (2 groups)", "LN"} <= set(labelled(accuracy))
+    for line, name, loss in zip(by_statistics.lines, figures.STATISTICS.values(), (0.01, 0.02, 0.03), strict=True):
+        assert line.get_label() == name and list(line.get_ydata()) == pytest.approx([loss] * 4)
+
+
+def test_ghosts_that_failed_are_in_no_mean(drawn):
+    figure = drawn["ghosts of which some failed"]
+    accuracy = labelled(figure.axes[1])
+    assert accuracy["BN"].get_ydata() == pytest.approx(99 + np.array([SPREAD[1:].mean(), *[SPREAD.mean()] * 3]))
+    assert accuracy["GN (2 groups)"].get_ydata() == pytest.approx([99 + SPREAD[1:].mean()] * 2)
+    assert accuracy["LN"].get_ydata() == pytest.approx([99 + SPREAD.mean()] * 2)
+    assert "BN (2 images) (1 of 4), GN (2 groups) (1 of 4)" in figure.get_supxlabel().replace("\n", " ")
+
+
+@pytest.mark.parametrize("other", (Recipe("BN:2", epochs=2, l1=1e-4), Recipe("BN:128", epochs=2)))
+def test_ghosts_are_one_line_that_no_other_arm_is_joined_to(other):
+    with pytest.raises(ValueError, match="batch norm"):
+        figures.plot_ghosts(ghost_arms((*BY_GHOST[:4], other)))
+
+
+def test_ghosts_with_standardized_weights_are_said_to_be():
+    figure = figures.plot_ghosts(ghost_arms([Recipe(f"WS+{norm}") for norm in ("BN:2", "BN", "GN:2")]))
+    assert set(labelled(figure.axes[0])) == {"WS + BN", "WS + GN (2 groups)"}
+
+
+def cell(axes, row, column):
+    """The texts of a heat map's cell."""
+    return [
+        text.get_text() for text in axes.texts if np.abs(np.subtract(text.get_position(), (column, row))).max() < 0.5
+    ]
+
+
+def test_heat_map_shows_every_mean_and_frames_what_is_asked():
+    found = arms_of(GRID, lambda recipe: 90 + GRID.index(replace(recipe, seed=0)))
+    del found[GRID[5]]
+    (axes,) = figures.plot_penalties(found, (GRID[2], GRID[7])).axes
+    for recipe, arm in found.items():
+        row, column = divmod(GRID.index(recipe), 4)
+        accuracies = arm.last()
+        assert cell(axes, row, column) == [
+            f"{accuracies.mean():.2f} %",
+            f"{accuracies.min():.2f} to {accuracies.max():.2f}",
+        ]
+        assert axes.images[0].get_array()[row, column] == pytest.approx(accuracies.mean())
+    assert np.ma.getmaskarray(axes.images[0].get_array()).sum() == 1, "an unfinished cell is empty"
+    frames = [tuple(np.round(patch.get_center(), 2)) for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert frames == [(2, 0), (3, 1)]
+    assert names_of_rows(axes) == ["BN", "GN (2 groups)", "none"]
+    names = ["no penalty", "L2 0.00025", "L1 0.0001", "L1 0.0001\n+ L2 0.00025"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+
+
+def test_heat_map_counts_failed_runs_and_averages_none():
+    found = arms_of(GRID[:2], failed=GRID[:1])
+    every = arms(failed_run_of(replace(GRID[2], seed=seed)) for seed in range(2))
+    (axes,) = figures.plot_penalties(found | every).axes
+    assert cell(axes, 0, 0) == [f"{99 + SPREAD[1:].mean():.2f} %", "1 run failed"]
+    assert cell(axes, 0, 2) == ["2 runs failed"] and np.ma.getmaskarray(axes.images[0].get_array())[0, 2]
+
+
+def test_heat_map_keeps_a_proximal_penalty_apart():
+    recipes = [Recipe(), Recipe(l1=1e-4), Recipe(l1=1e-4, proximal=True)]
+    (axes,) = figures.plot_penalties(arms_of(recipes)).axes
+    assert len({label.get_text() for label in axes.get_xticklabels()}) == 3 and len(axes.get_yticklabels()) == 1
+
+
+def test_strengths_have_a_line_per_way(drawn):
+    found = strength_arms()
+    for axes, metric in zip(drawn["strengths"].axes, ("test_accuracy", "l1_norm", "zeros"), strict=True):
+        error = metric == "test_accuracy"
+        lines = labelled(axes)
+        for line, proximal in zip(lines.values(), (False, True), strict=True):
+            assert list(line.get_xdata()) == [0, 1, 2, 3]
+            for place, mean in line.get_xydata():
+                l1 = (0.0, 1e-4, 1e-3, 1e-2)[int(place)]
+                expected = found[Recipe(l1=l1, proximal=proximal and l1 > 0, epochs=2)].last(metric).mean()
+                assert mean == pytest.approx(100 - expected if error else expected)
+        assert sorted(texts(axes)) == sorted(lines)
+        assert axes.get_yscale() == ("linear" if metric == "zeros" else "log")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.0001", "0.001", "0.01"]
+    assert to_hex(lines["subgradient"].get_color()) == colour("BN").lower()
+
+
+def test_luck_counts_every_run_that_did_not_fail_and_expects_more_of_more_seeds(drawn):
+    (arm,) = luck_arms().values()
+    histogram, expected = drawn["luck"].axes
+    filled, outline = histogram.patches
+    assert (filled.get_fill(), outline.get_fill()) == (True, False)
+    assert to_hex(outline.get_edgecolor()) != to_hex(filled.get_facecolor())
+    labels = [text.get_text() for text in histogram.get_legend().get_texts()]
+    for patch, values, label in zip((filled, outline), (arm.last(), arm.best()), labels, strict=True):
+        # Down the steps and back along the ground: each bin's height is that of its two upper corners
+        x, y = patch.get_xy()[:, 0], patch.get_xy()[:, 1]
+        edges, heights = np.unique(x), y[1 : 2 * len(np.unique(x)) - 2 : 2]
+        assert heights.sum() == 60 and heights == pytest.approx(np.histogram(values, edges)[0])
+        assert f"{np.mean(values):.2f}" in label and f"{np.std(values, ddof=1):.2f}" in label
+    for line, values in zip(expected.lines, (arm.last(), arm.best()), strict=True):
+        assert list(line.get_xdata()) == list(range(1, 51))
+        assert line.get_ydata() == pytest.approx([best_of(values, k) for k in range(1, 51)])
+    assert "2 diverged" in drawn["luck"].get_supxlabel()

@@ -1,0 +1,125 @@
+"""The answer in words, for synthetic runs: which arms it names, with which numbers."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from made_up import run_of
+
+from normbench.comparison import Result
+from normbench.runs import arms
+from normbench.training import Recipe
+
+
+def result(images=1000, failures=(), **accuracies):
+    """The result for runs of arms with these accuracies in %, one per seed; GN_2 is GN:2."""
+    made = (
+        run_of(Recipe(norm.replace("_", ":"), seed=seed), value, "mnist", images)
+        for norm, values in accuracies.items()
+        for seed, value in enumerate(values)
+    )
+    return Result(128, arms(made), {Recipe(norm): "diverged" for norm in failures})
+
+
+def answer(images=1000, failures=(), **accuracies):
+    return result(images, failures, **accuracies).answer
+
+
+BN, GN, LN = Recipe("BN"), Recipe("GN"), Recipe("LN")
+POOR = [50, 50.1, 50.2, 50.1, 50]
+
+
+def test_a_clear_winner():
+    made = result(BN=[90, 90.1, 90.2, 90, 90.1], GN=[80, 80.2, 80.1, 80, 80.1], none=POOR)
+    said = made.answer
+    assert said.startswith("Take BN: 90.08 %") and "told apart" not in said and "unstable" not in said
+    lead = made.leads[BN, GN]
+    assert f"ahead of GN by 10.00 points (95 % interval {lead.low:.2f} to {lead.high:.2f})" in said
+    assert re.search(r"without normalization by 40\.00 points \(95 %", said) and "BN in 100 %" in said
+
+
+def test_no_winner():
+    made = result(BN=[90, 91, 90.5, 91, 90], GN=[90.4, 91, 90.2, 90.8, 90.3], none=POOR)
+    said, lead = made.answer, made.leads[GN, BN]
+    assert said.startswith("GN and BN cannot be told apart") and "Take" not in said and "unstable" not in said
+    assert f"up to {lead.high:.2f} points" in said, "the largest difference that may be hidden"
+    assert f"0.04 points (95 % interval −{-lead.low:.2f} to {lead.high:.2f})" in said and "90.54 %" in said
+    assert re.search(r"ahead of the network without normalization by 40\.4", said)
+
+
+def test_arms_of_one_family_are_told_apart():
+    said = answer(BN=[70, 70.1, 70.2], GN=[90, 90.1, 90.2], GN_2=[80, 80.1, 80.2])
+    assert said.startswith("Take GN: 90.10 %") and "of GN (2 groups) by 10.00" in said
+    assert "of GN by" not in said
+
+
+def test_what_would_tell():
+    told = r"would take (.*) to see it\."
+    found = re.search(told, answer(BN=[90, 91, 90.5], GN=[89.5, 90.5, 90]))
+    assert found and found[1] == "about 17 seeds per arm", "that is a lead of one standard deviation"
+    found = re.search(told, answer(BN=[90, 91], GN=[91, 90]))
+    assert found and "test images" in found[1]
+
+
+def test_hidden_differences_are_those_of_all_that_are_tied():
+    made = result(BN=[90, 91, 92], GN=[90, 90.5, 91.5], LN=[86, 90, 95])
+    hidden = max(max(-lead.low, lead.high) for lead in made.leads.values())
+    assert hidden > max(lead.high for (best, _), lead in made.leads.items() if best == BN)
+    assert made.answer.startswith("BN, GN and LN cannot") and f"up to {hidden:.2f} points" in made.answer
+
+
+def test_an_unstable_arm_is_said_to_be_so_instead_of_tied():
+    said = answer(BN=[88, 88.2, 88.1], GN=[80, 80.2, 80.1], IN=[88, 20, 87])
+    assert said.startswith("Take BN: 88.10 %") and "ahead of GN by 8.00 " in said and "told apart" not in said
+    assert re.search(r"IN is unstable: .*20\.00 to 88\.00 %.* 23\.10 points \(95 % interval −", said)
+
+
+def test_an_unstable_arm_that_is_ahead():
+    said = answer(BN=[99, 98, 60], GN=[80, 80.2, 80.1])
+    assert said.startswith("BN and GN cannot be told apart")
+    assert re.search(r"BN is unstable: [^;]*60\.00 to 99\.00 %\. ", said)
+
+
+@pytest.mark.parametrize("values", ([88, 86, 87], [89, 84.1, 87]))
+def test_an_arm_that_scatters_like_others_or_little_is_not_unstable(values):
+    assert "unstable" not in answer(BN=[88, 88.2, 88.1], IN=values)
+
+
+def test_all_arms_scatter():
+    assert "unstable" not in answer(BN=[88, 70, 60], GN=[50, 80, 60])
+
+
+def test_no_normalization_may_win_fail_and_be_unstable():
+    """Never with words that say the opposite, such as "no normalization is unstable"."""
+    assert answer(none=[91, 91.1], GN=[80, 80.1]).startswith("Take no normalization: 91.05 %")
+    failed = answer(failures=["none"])
+    assert "The network without normalization has no result: diverged." in failed
+    unstable = answer(BN=[88, 88.2, 88.1], GN=[80, 80.2, 80.1], none=[88, 20, 87])
+    assert "The network without normalization is unstable" in unstable
+
+
+def test_one_training_each():
+    said = answer(BN=[91], GN=[90])
+    assert "One seed cannot tell" in said and "BN has 91.00 %" in said and "GN 1.00 points less" in said
+    assert "Take" not in said and "interval" not in said
+
+
+def test_arms_that_failed():
+    nothing = answer(failures=["IN"])
+    assert nothing.startswith("No arm could be trained.") and "IN has no result: diverged." in nothing
+    alone = answer(failures=["IN"], BN=[90, 91])
+    assert alone.startswith("BN alone has a result: 90.50 %") and "IN has no result: diverged." in alone
+
+
+def test_pairs():
+    made = result(BN=[90, 91, 92], GN=[80, 91.5, 81])
+    (row,) = made.pairs().to_dict("records")
+    assert row["pair"] == "BN − GN" and row["low"] < row["points"] < row["high"]
+    assert row["first wins"] == pytest.approx(7 / 9) and row["seeds needed"] == made.seeds_needed(BN, GN)
+
+
+def test_results_are_keyed_by_what_decides_them():
+    """Arms with one label and another rate are two, with labels of their own."""
+    made = [run_of(replace(BN, lr=rate, seed=seed), 90.0 + seed, "mnist") for rate in (0.1, 0.2) for seed in (1, 2)]
+    both = Result(128, arms(made))
+    assert len(both.arms) == 2 == len(set(both.labels.values())) and len(both.leads) == 1

@@ -1,0 +1,167 @@
+"""docs/normbench.md, CONTRIBUTING.md and examples/: what they show is true for the code."""
+
+import importlib
+import inspect
+import re
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_up import ROOT
+from PIL import Image
+
+import normbench
+
+GUIDE = (ROOT / "docs/normbench.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of 200 small images in three classes, each of a colour of its own."""
+    folder = tmp_path_factory.mktemp("project") / "photos"
+    pixels = np.random.default_rng(0).integers(0, 120, (201, 8, 8, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        image[..., i % 3] += 100
+        file = folder / ["cat", "dog", "owl"][i % 3] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    return folder
+
+
+@pytest.fixture
+def project(photos, monkeypatch):
+    """The working folder of somebody with a folder of photographs and one of data sets."""
+    monkeypatch.chdir(photos.parent)
+    (photos.parent / "data").mkdir(exist_ok=True)
+    monkeypatch.setenv("DATA_DIR", "data")
+    return photos.parent
+
+
+def test_the_guide_s_python_runs(project, capsys):
+    told = {}
+    for block in blocks(GUIDE, "python"):
+        exec(compile(block, "docs/normbench.md", "exec"), told)
+    assert str(told["found"]) in capsys.readouterr().out
+    assert len(told["table"]) == 15 and set(told["table"].norm) == {"BN", "GN", "none"}
+    assert "</html>" in (project / "report.html").read_text(encoding="utf-8")
+    assert len(list(project.glob("*.png"))) == len(told["found"].figures())
+
+
+def test_the_guide_s_reference_has_exactly_what_the_library_exports():
+    reference = GUIDE.partition("\n## Reference\n")[2]
+    assert sorted(re.findall(r"^### (\S+)$", reference.replace("\\", ""), re.MULTILINE)) == sorted(normbench.__all__)
+
+
+def sections():
+    """The text of the reference by name."""
+    parts = re.split(r"^### (\S+)$", GUIDE.partition("\n## Reference\n")[2], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+FUNCTIONS = [name for name in normbench.__all__ if inspect.isfunction(getattr(normbench, name))]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "Dataset", "Recipe"])
+def test_the_guide_s_signatures_are_those_of_the_code(name):
+    shown = {}
+    header = blocks(sections()[name], "text")[0].partition("->")[0].strip()
+    exec(f"def {header}: ...", shown)
+    given, real = (inspect.signature(function).parameters for function in (shown[name], getattr(normbench, name)))
+    assert list(given) == list(real)
+    for parameter in real.values():
+        assert (given[parameter.name].kind, given[parameter.name].default) == (parameter.kind, parameter.default)
+
+
+@pytest.mark.parametrize("name", ["Comparison", "Run", "Arm"])
+def test_the_guide_s_attributes_exist(name):
+    kind = getattr(normbench, name)
+    shown = re.findall(r"(\w+)(?:\(.*?\))?(?=,|$)", blocks(sections()[name], "text")[0].partition(":")[2].strip())
+    known = {*dir(kind), *inspect.signature(kind).parameters}
+    assert shown and set(shown) <= known
+
+
+def test_the_guide_s_commands_have_options_that_exist(capsys, monkeypatch):
+    from normbench import commands
+
+    monkeypatch.setattr(sys, "argv", ["normbench", "compare", "--help"])
+    with pytest.raises(SystemExit):
+        commands.main()
+    offered = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE)) - {"--help", "--version"}
+    assert shown and shown <= offered
+
+
+def edits(text):
+    """(file, hunk) of each change that is shown as a diff; a hunk is a list of lines with their first letters."""
+    for block in blocks(text, "diff"):
+        head, *lines = block.splitlines()
+        assert head.startswith("+++ ")
+        for hunk in "\n".join(lines).split("\n@@\n"):
+            yield head.removeprefix("+++ "), hunk.splitlines()
+
+
+@pytest.mark.parametrize("file", sorted({file for file, _ in edits(CONTRIBUTING)}))
+def test_the_changes_that_contributing_shows_fit_the_code(file):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, hunk in edits(CONTRIBUTING):
+        if name == file:
+            before = "".join(line[1:] + "\n" for line in hunk if not line.startswith("+"))
+            after = "".join(line[1:] + "\n" for line in hunk if not line.startswith("-"))
+            assert text.count(before) == 1, f"{file} has not once: {before}"
+            text = text.replace(before, after)
+    changed = {"__name__": f"changed {file}", "__file__": str(ROOT / file)}
+    sys.modules[changed["__name__"]] = type(sys)(changed["__name__"])  # where dataclasses look for types
+    try:
+        exec(compile(text, file, "exec"), changed)
+    finally:
+        del sys.modules[f"changed {file}"]
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:normbench|study)/[\w./]*)`", CONTRIBUTING))
+def test_contributing_names_what_exists(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Imports an example by its name, as if it were started."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    yield importlib.import_module
+    for name in ("resnet8", "photographs", "reading"):
+        sys.modules.pop(name, None)
+
+
+def test_the_example_on_photographs_answers_and_resumes(example, project, capsys, monkeypatch):
+    example("photographs").main("photos", size=8, epochs=1, seeds=2, batch_size=64)
+    answered = capsys.readouterr().out.partition("\n\n")[2]
+    page = (project / "runs/photographs/report.html").read_text(encoding="utf-8")
+    assert "report.html" in answered and "<html" in page
+    finished = (project / "runs/photographs/runs.jsonl").read_bytes()
+    monkeypatch.setattr(normbench.Comparison, "page", lambda found: "")  # which takes seconds
+    example("photographs").main("photos", size=8, epochs=1, seeds=2, batch_size=64)
+    assert capsys.readouterr().out.partition("\n\n")[2] == answered
+    assert (project / "runs/photographs/runs.jsonl").read_bytes() == finished
+
+
+def test_the_example_on_reading_tells_each_arm_and_each_pair(example, project, few_digits, capsys, monkeypatch):
+    small = replace(few_digits, x_train=few_digits.x_train[..., ::3, ::3], x_test=few_digits.x_test[..., ::3, ::3])
+    monkeypatch.setattr(normbench, "load", lambda name: small)
+    example("reading").main(seeds=2, epochs=1, folder=project / "runs/reading")
+    said = capsys.readouterr().out
+    assert said.count(" % (2 runs") == 3 and said.count("ahead of") == 3
+    assert (project / "runs/reading/figure_1.png").stat().st_size and (project / "runs/reading/runs.csv").exists()
+
+
+@pytest.mark.parametrize("channels", (1, 3))
+def test_the_example_network_takes_images_of_any_size(example, channels):
+    import torch
+
+    net = example("resnet8").build(7, channels)
+    assert net(torch.zeros(2, channels, 32, 32)).shape == (2, 7)
+    assert sum(p.numel() for p in example("resnet8").build().parameters()) == pytest.approx(78_000, rel=0.01)
