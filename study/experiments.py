@@ -20,7 +20,7 @@ from study.batch_statistics import SPLITTING
 from study.networks import TRAINER
 
 RESULTS = Path(__file__).parent / "results"
-LEARNED = 50.0  # a training that ends below so many % has not learned; one that failed neither
+LEARNED = 50.0  # a training that ends below so many % has not learned, which is a failure
 VALIDATION_IMAGES = 10_000  # training images that stand in for the test set where something is chosen
 
 
@@ -139,8 +139,15 @@ def with_best_rates(folder: Path) -> list[Recipe]:
 
 
 def unlearned(tried: Iterable[Arm]) -> int:
-    """Count the trainings that have not learned: those that failed, and those that end below `LEARNED`."""
-    return sum(bool(run.failure) or run.last["test_accuracy"] < LEARNED for arm in tried for run in arm.runs)
+    """Count the trainings that failed: those that diverged, and those that did not learn."""
+    return sum(bool(judged(run).failure) for arm in tried for run in arm.runs)
+
+
+def judged(run: Run) -> Run:
+    """Count a training that ends below `LEARNED` as failed, so that no mean has it; return others as they are."""
+    if run.failure or run.last["test_accuracy"] >= LEARNED:
+        return run
+    return replace(run, failure="did not learn")
 
 
 def shortfall(tried: Iterable[Arm], lr: float) -> float:
@@ -319,7 +326,7 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
     """Return the arms of an experiment, in its order, from its file in `folder`.
 
     They hold the seeds that every arm has, so that arms stay comparable while the experiment is being run. Failed
-    trainings are among them.
+    trainings are among them; so are those that did not learn, as failed ones.
 
     Raises FileNotFoundError if fewer than two seeds (or the only one) are complete.
     """
@@ -334,4 +341,4 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
         raise FileNotFoundError(
             f"{path(name, folder)} has {there} of {len(plan)} trainings: python -m study run {name}{where} goes on"
         )
-    return arms((kept[recipe] for recipe in whole), (replace(recipe, seed=0) for recipe in plan))
+    return arms((judged(kept[recipe]) for recipe in whole), (replace(recipe, seed=0) for recipe in plan))

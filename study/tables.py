@@ -15,7 +15,6 @@ from normbench.training import USUAL_L1, Run, labels
 from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly
 from study import by_hand, readings
 from study.claims import CONFIRMED, REFUTED, WINNERS, Claim
-from study.experiments import LEARNED
 from study.numbers import Lead, Numbers, scores, winners
 from study.readings import Line, Trials, in_words, mean_of
 
@@ -155,17 +154,15 @@ def rates(arms: Iterable[Arm]) -> str:
     rows = []
     for family in families.values():
         by_rate = {arm.recipe.lr: arm for arm in family}
-        rows.append([family[0].label, *(rate_cell(by_rate[lr]) if lr in by_rate else "" for lr in tried)])
+        rows.append([family[0].label, *(mean_cell(by_rate[lr]) if lr in by_rate else "" for lr in tried)])
     return markdown(["variant", *(f"{lr:g}>" for lr in tried)], rows)
 
 
-def rate_cell(arm: Arm) -> str:
-    """Write the mean of the runs that learned, and how many did not."""
-    scores = arm.last()
-    learned = scores[scores > LEARNED]
-    failed = len(scores) - len(learned)
-    said = [fixed(learned.mean())] if len(learned) else []
-    said += [f"({failed} of {len(scores)} did not learn)"] if failed else []
+def mean_cell(arm: Arm) -> str:
+    """Write the mean of the runs that did not fail, and how many failed."""
+    failed = sum(arm.failures.values())
+    said = [fixed(arm.accuracy.mean)] if arm.accuracy.n else []
+    said += [f"({failed} of {len(arm.runs)} failed)"] if failed else []
     return " ".join(said)
 
 
@@ -176,7 +173,7 @@ def lengths(arms: Iterable[Arm]) -> str:
     rows = []
     for family in families.values():
         by_epochs = {arm.recipe.epochs: arm for arm in family}
-        rows.append([family[0].label, *(fixed(by_epochs[epochs].accuracy.mean) for epochs in tried)])
+        rows.append([family[0].label, *(mean_cell(by_epochs[epochs]) for epochs in tried)])
     return markdown(["epochs", *(f"{epochs}>" for epochs in tried)], rows)
 
 
@@ -204,7 +201,7 @@ def small_batches_rates(n: Numbers) -> str:
     rows = []
     for arm in n.arms("small_batches"):
         tried = sorted(reading.tried(arm), key=lambda other: other.recipe.lr)
-        cells = [f"**{rate_cell(other)}**" if other.recipe.lr == arm.recipe.lr else rate_cell(other) for other in tried]
+        cells = [f"**{mean_cell(other)}**" if other.recipe.lr == arm.recipe.lr else mean_cell(other) for other in tried]
         rows.append([arm.recipe.batch_size, arm.label, *cells])
     return markdown(["images per batch>", "variant", "r/4>", "r/2>", "r>", "2r>", "4r>"], rows)
 

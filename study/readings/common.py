@@ -52,6 +52,11 @@ class Failures:
         return float(fisher_exact(table, alternative="greater").pvalue)
 
 
+def failed_without_normalization(arms: Iterable[Arm]) -> Failures:
+    """Count the runs without normalization, and those of them that did not learn."""
+    return Failures.of(arm for arm in arms if arm.recipe.family == "none")
+
+
 @dataclass(frozen=True)
 class Reading:
     """The statistics of one reading, from the finished experiments `n`."""

@@ -9,7 +9,7 @@ from normbench.stats import Difference
 from normbench.training import USUAL_L1, Run
 from study.experiments import shortfall, unlearned
 from study.numbers import Lead
-from study.readings.common import Failures, Reading, best_rate, by_norm, means, runs_of
+from study.readings.common import Failures, Reading, best_rate, by_norm, failed_without_normalization, means, runs_of
 
 GROUPS = ("GN:2", "GN:4", "GN:8")
 
@@ -89,6 +89,11 @@ class HeadToHead(Reading):
     @cached_property
     def at_most(self) -> float:
         return self.n.at_most(self.name, self.plain)
+
+    @cached_property
+    def lost(self) -> Failures:
+        """Which runs without normalization did not learn; they are in no mean."""
+        return failed_without_normalization(self.plain)
 
     @cached_property
     def none_behind(self) -> Lead:
