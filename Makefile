@@ -32,6 +32,7 @@ test: $(VENV)/dev-$(VERSION)
 publish: $(VENV)/study-$(VERSION)
 	$(BIN)/python -m study report
 	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m study notebook $(NOTEBOOK)
+	mv results/notebook.jsonl study/results/ && rm -r results
 	$(BIN)/python -m study report
 
 clean:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from normbench.checking import Check, check
     from normbench.comparison import Comparison, compare
     from normbench.data import Dataset, load
     from normbench.runs import Arm, read
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
+    "Check",
     "Comparison",
     "Dataset",
     "Recipe",
     "Run",
     "__version__",
+    "check",
     "compare",
     "labels",
     "load",
@@ -38,10 +41,12 @@ __all__ = [
 
 _HOMES = {
     "Arm": "runs",
+    "Check": "checking",
     "Comparison": "comparison",
     "Dataset": "data",
     "Recipe": "training",
     "Run": "training",
+    "check": "checking",
     "compare": "comparison",
     "labels": "training",
     "load": "data",

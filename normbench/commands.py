@@ -81,7 +81,8 @@ class Options:
             folder of images, with a slash: photos/, with a folder for each class, or with train/ and test/.
         arms: BN, GN (each layer gets a number of groups that fits), GN:8 (eight groups), LN (all channels of an image),
             IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
-            none; WS+GN standardizes the weights of the convolutions, too.
+            RMS, DyT, Derf, BRN (batch renorm), FrozenBN, none; WS+GN standardizes the weights of the convolutions, too;
+            own is the network as it is; my_norms.py:MyNorm is a layer of your own.
         seeds: runs per arm.
         epochs: how often a run sees every training image.
         batch_size: training images per step; several numbers for an answer by batch size.
@@ -90,6 +91,7 @@ class Options:
         weight_decay: of all parameters.
         images: how many training images are used, a random subset, for a faster and rougher answer; by default all.
         size: pixels to which the images of a folder are brought; by default 32.
+        price: whether to measure what each arm costs in time and memory.
         output: the folder of the finished runs and of report.html; by default one in runs/compare.
         verbose: name every layer that is replaced.
     """
@@ -105,6 +107,7 @@ class Options:
     weight_decay: float = defaults.WEIGHT_DECAY
     images: int | None = None
     size: int | None = None
+    price: bool = True
     output: str | None = None
     verbose: bool = False
 
@@ -119,6 +122,7 @@ def compare(
     minutes, to show what it does.
     """
     from normbench import comparison
+    from normbench.checking import price_text
 
     data = where.load(options.dataset, options.size)
     network = comparison.Swapped(options.network)
@@ -139,6 +143,7 @@ def compare(
             augment=options.augment,
             weight_decay=options.weight_decay,
             images=options.images,
+            price=options.price,
             workers=workers_for(where, data),
             engine=engine_for(where, data) if where.engine == "ray" else None,
         )
@@ -146,7 +151,56 @@ def compare(
         raise stopped(folder, same_command("normbench")) from None
     page = folder / "report.html"
     page.write_text(compared.page(same_command("normbench")), encoding="utf-8")
-    print(f"\n{compared.answer}\n\nTables and figures: {page}")
+    print(f"\n{compared.answer}\n")
+    if compared.price is not None:
+        print(f"{price_text(compared.price)}\n")
+    print(f"Tables and figures: {page}")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is looked at.
+
+    Attributes:
+        network: what makes the network: file.py:function, package.module:function or torchvision:resnet18. It is called
+            with whichever of num_classes, in_channels and size, (H, W), it accepts.
+        size: of an input, channels first: 3x224x224 for images, 1x16000 for a signal, 1x32x64x64 for a volume.
+        batch_size: inputs per training step; on it depends how many numbers share a statistic of batch norm.
+        num_classes: of the network, if its function asks for them.
+        arms: the normalizations whose price is asked for: BN, GN, GN:8, LN, IN, LN_C, RMS, none, WS+GN, …
+        price: whether to measure what each arm costs.
+        device: cpu, cuda, …, or auto: a GPU if there is one.
+        verbose: a row for each layer, also in long tables.
+    """
+
+    network: tyro.conf.Positional[str]
+    size: Annotated[str, tyro.conf.arg(metavar="CxHxW")]
+    batch_size: int
+    num_classes: int = 10
+    arms: tuple[str, ...] = defaults.ARMS
+    price: bool = True
+    device: str = "auto"
+    verbose: bool = False
+
+
+def check(options: Annotated[CheckOptions, tyro.conf.arg(name="")]) -> None:
+    """Look at a network before training: its normalizations, what is dangerous about them, what others would cost.
+
+    Takes seconds and trains nothing.
+    """
+    from normbench import checking
+    from normbench.comparison import Swapped, is_of_a_user
+    from normbench.device import choose_device
+
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
+    shape, device = checking.size(options.size), choose_device(options.device)
+    network = Swapped(options.network, {norm: norm for norm in options.arms if is_of_a_user(norm)})
+    arms = network.priced(options.arms)
+    net = network.built(shape, options.num_classes).to(device)
+    example = checking.inputs(shape, options.batch_size, device)
+    found = checking.check(net, example, arms=arms, price=options.price)
+    print(found.to_text(every_row=options.verbose))
 
 
 def output_folder(given: str | None, usual: str) -> Path:
@@ -206,4 +260,4 @@ def main() -> int:
         print(f"normbench {__version__}")
         return 0
     about = "Which normalization layer should a network use? (--version says which normbench this is.)"
-    return run({"compare": compare}, "normbench", about)
+    return run({"compare": compare, "check": check}, "normbench", about)

@@ -1,7 +1,7 @@
 """What `compare` does unless told otherwise. Imports nothing, so that the command line can show it at once."""
 
 NETWORK = "normbench.comparison.demo:small_network"
-ARMS = ("BN", "GN", "LN", "IN", "none")
+ARMS = ("own", "BN", "GN", "LN", "IN", "none")
 SEEDS = 5
 EPOCHS = 10
 BATCH_SIZE = 128

@@ -1,229 +1,270 @@
-"""The normalization layers of any network: found, and replaced by others.
+"""The normalization layers of any network: found, replaced by others, and reported on.
 
 >>> net = swap(torchvision.models.resnet18(), "GN")  # a copy with group norm instead of batch norm
 """
 
-import copy
+import warnings
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
-from normbench.layers import NORMALIZATIONS, StandardizedConv2d, make, parse
+from normbench.copying import copied, out_of_reach, replace_layers
+from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, InFloat32, parse
+from normbench.recognition import Known, functions_called, recognize
+from normbench.replacing import Make, Places, replacement, standardizing
+from normbench.watching import Watched, watch
 
-LAYERS = (_BatchNorm, nn.GroupNorm, _InstanceNorm, nn.LayerNorm)
-MAPS = (nn.BatchNorm2d, nn.InstanceNorm2d)  # layers whose inputs must be (N, C, H, W)
+__all__ = ["Example", "Make", "Report", "copied", "normalizations", "replacements", "swap", "swapped", "unknown"]
+
+Example = Tensor | tuple[Tensor, ...]
 
 
-class OverChannels(nn.Module):
-    """A normalization of feature maps (N, C, H, W) for inputs of other shapes: (N, C), (N, C, L), (N, C, D, H, W), ….
+@dataclass
+class Report:
+    """What a swap did.
 
-    Args:
-        norm: the normalization.
-        last: whether the channels are the last axis, as in (N, H, W, C), instead of the second.
+    Attributes:
+        replaced: by the path of each replaced layer, what stood there and what stands there now.
+        kept: by path, layers that are already what was asked for.
+        left: by path, layers and calls that look like a normalization and were left, with the reason.
     """
 
-    def __init__(self, norm: nn.Module, last: bool):
-        super().__init__()
-        self.norm, self.last = norm, last
+    replaced: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
-        channels_second = x.movedim(-1, 1) if self.last else x
-        maps = channels_second if x.ndim == 4 else channels_second.reshape(*channels_second.shape[:2], -1, 1)
-        outputs = self.norm(maps).reshape(channels_second.shape)
-        return outputs.movedim(1, -1) if self.last else outputs
-
-
-class Bias(nn.Module):
-    """Add β, (C,), to the channels: what "none" leaves of a normalization.
-
-    Args:
-        bias: β.
-        last: whether the channels are the last axis instead of the second.
-    """
-
-    def __init__(self, bias: nn.Parameter, last: bool):
-        super().__init__()
-        self.bias, self.last = bias, last
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
-        return x + (self.bias if self.last else self.bias.view(-1, *[1] * (x.ndim - 2)))
+    def __str__(self) -> str:
+        lines = [f"{path or 'the network'}: {what}" for path, what in self.replaced.items()]
+        lines += [f"{path or 'the network'}: {what} stays, it is that already" for path, what in self.kept.items()]
+        lines += [f"{path or 'the network'}: left, {why}" for path, why in self.left.items()]
+        return "\n".join(lines)
 
 
 def normalizations(net: nn.Module) -> dict[str, nn.Module]:
-    """Find every normalization layer of `net`, by its path: batch norm, group norm, instance norm and layer norm.
+    """Find every normalization layer of `net` that `swap` can replace, by its path.
 
-    Layers of classes derived from PyTorch's are among them. A layer that stands in several places has its first path.
+    A layer that stands in several places has its first path.
     """
-    return {path: layer for path, layer in net.named_modules() if isinstance(layer, LAYERS)}
+    return {path: layer for path, layer in net.named_modules() if isinstance(recognize(layer), Known)}
 
 
-def unknown(net: nn.Module) -> dict[str, nn.Module]:
-    """Find the layers, by their path, that are called a norm and that `normalizations` does not know.
+def unknown(net: nn.Module) -> dict[str, str]:
+    """Find the layers, by their path, that look like a normalization and that `swap` leaves; class and reason of each.
 
-    `swap` leaves them as they are.
+    Those are among them whose code calls a normalization as a function.
     """
-    known = normalizations(net)
+    return _left(net, recognized(net, None)) | _calling(net)
+
+
+def _left(net: nn.Module, found_at: dict[str, Known | str]) -> dict[str, str]:
     return {
-        path: layer
-        for path, layer in net.named_modules()
-        if "norm" in type(layer).__name__.lower()
-        and path not in known
-        and not any(isinstance(part, LAYERS) for part in layer.modules())
+        path: f"{_class(net.get_submodule(path))}, for {why}" for path, why in found_at.items() if isinstance(why, str)
     }
 
 
-def swap(net: nn.Module, norm: str, example: Tensor | None = None) -> nn.Module:
+def _class(layer: nn.Module) -> str:
+    return str(getattr(layer, "original_name", type(layer).__name__))  # the one before it was scripted
+
+
+def _calling(net: nn.Module) -> dict[str, str]:
+    return {
+        path: f"{_class(layer)}, for its code calls {', '.join(functions)}, which no swap reaches"
+        for path, layer in net.named_modules()
+        if (functions := functions_called(layer)) and recognize(layer) is None
+    }
+
+
+def swap(net: nn.Module, norm: str | Make, example: Example | None = None, *, verbose: bool = False) -> nn.Module:
     """Copy `net`, with each of its normalization layers replaced.
 
     γ and β, eps, device, dtype and mode (training or evaluation) are kept; a layer without γ or β is replaced by one
-    without. A layer norm with a weight per element of its feature maps hands on their means over each channel. What a
-    derived layer has inside, such as the activation of timm's BatchNormAct2d, follows the new layer. A layer that
-    stands in several places stays one layer, and batch norm replaced by "BN" stays as it is, with its running averages.
-    "none" keeps β, unless the convolution or linear layer before has a bias of its own.
+    without. A layer that already is what is asked for stays as it is, with its groups or running averages: batch norm
+    for "BN", group norm for "GN", layer norm of tokens for "LN". A layer norm with a weight per element of its feature
+    maps hands on their means over each channel. What a derived layer does after its normalization, such as the
+    activation of timm's BatchNormAct2d, follows the new layer. A layer that stands in several places stays one layer.
+
+    "none" keeps β, unless β is 0 and the convolution or linear layer before has a bias of its own. It also keeps a γ
+    that is 0; and into each residual branch that the example shows it puts a trained scale, which starts at
+    1 / √(branches that are added up, between two normalizations of the sum): else it would grow with depth.
 
     Args:
         net: the network, which is left as it is.
-        norm: what replaces them: BN, GN, LN, IN, LN_C, LN_CHW, none; "GN:8" for eight groups, without a number each
-            layer gets as many as fit; "BN:16" for ghost batch norm; "WS+GN" to standardize the weights of the
-            convolution before each layer, too.
-        example: a batch of inputs. "LN_CHW" needs it, to learn the sizes of the feature maps in one forward pass.
+        norm: what replaces them: BN, GN, LN, IN, LN_C, LN_CHW, RMS, DyT, Derf, BRN, FrozenBN, none; "GN:8" for eight
+            groups, without a number each layer gets as many as fit; "BN:16" for ghost batch norm; "WS+GN" to
+            standardize the weights of the convolution before each layer, too; "own" for the network as it is. Or a
+            function that makes a layer of your own for feature maps (N, C, …) from the number of channels C.
+        example: a batch of inputs, or a tuple of them for a network that takes several. With it the network is run,
+            which shows shapes that a layer alone does not: needed by "LN_CHW"; for the others it makes groups fit
+            small feature maps, and finds normalizations that are called as functions, which no swap can replace.
+        verbose: whether to print what was replaced, kept and left.
 
-    Raises ValueError for an unknown norm; if `net` has no normalization layer; for groups that do not divide a layer's
-    channels; for "LN_CHW" without an example, and for a lazy layer that has not seen an input. The new network raises
-    ValueError, when it is used, if instance norm would get one number per channel.
+    Warns of what looks like a normalization and was left. Raises ValueError for an unknown norm; if `net` has no
+    normalization layer that can be replaced; for groups that do not divide a layer's channels; and if the network
+    cannot be copied, or not be run on the example.
     """
-    name, _, standardized = parse(norm)
-    layers = normalizations(net)
-    if not layers:
-        raise ValueError(f"{type(net).__name__} has no normalization layer that could be swapped")
-    if lazy := [path for path, layer in layers.items() if _channels(layer) == 0]:
-        raise ValueError(f"the lazy layer {lazy[0]!r} has no shape yet; call the network once before the swap")
-    if NORMALIZATIONS[name].needs_size and example is None:
+    new, report = swapped(net, norm, example)
+    if verbose:
+        print(report)
+    if report.left:
+        some = "; ".join(f"{path or 'the network'}: {why}" for path, why in list(report.left.items())[:3])
+        more = f"; and {len(report.left) - 3} more" if len(report.left) > 3 else ""
+        warnings.warn(f"left as they are: {some}{more}", stacklevel=2)
+    return new
+
+
+def swapped(net: nn.Module, norm: str | Make, example: Example | None = None) -> tuple[nn.Module, Report]:
+    """`swap` without its warning; returns the new network and what was done."""
+    _check(norm, example)
+    new_net, report = copied(net), Report()
+    if norm == OWN:
+        return new_net, report
+    seen = _seen(new_net, example)
+    found_at = recognized(new_net, seen)
+    report.left = _left(new_net, found_at)
+    known = {path: found for path, found in found_at.items() if isinstance(found, Known)}
+    if not known:
+        raise ValueError(_nothing_to_swap(net, report))
+    places = Places(new_net, known, seen)
+    new: dict[nn.Module, nn.Module] = {}
+    for path, made in _made(norm, places).items():
+        new[old := places.layers[path]] = made
+        if made is old:
+            report.kept[path] = type(old).__name__
+        else:
+            report.replaced[path] = f"{_described(old, known.get(path))} → {_name(made)}"
+    new_net = replace_layers(new_net, new)
+    _turn_off_fast_paths(new_net, new)
+    report.left |= _still_called(new_net, example, set(new.values()), report)
+    return new_net, report
+
+
+def replacements(
+    net: nn.Module, norm: str | Make, seen: Watched, known: dict[str, Known] | None = None
+) -> dict[str, nn.Module]:
+    """Make what `swap` would put into `net`, by path, but leave the network as it is.
+
+    The new layers share γ and β with the old ones. With weight standardization the convolutions are among them.
+
+    Args:
+        net: the network.
+        norm: what `swap` takes.
+        seen: what was seen in a forward pass.
+        known: the layers to replace, by path, if they are known already.
+
+    Raises ValueError as `swap` does.
+    """
+    _check(norm, None, is_watched=True)
+    if known is None:
+        known = {path: found for path, found in recognized(net, seen).items() if isinstance(found, Known)}
+    return {path: net.get_submodule(path) for path in known} if norm == OWN else _made(norm, Places(net, known, seen))
+
+
+def _check(norm: str | Make, example: Example | None, is_watched: bool = False) -> None:
+    if callable(norm) or norm == OWN:
+        return
+    spec = parse(norm)
+    if not spec.is_known:
+        raise ValueError(f"{norm!r} names a layer of your own; give the function that makes it")
+    if NORMALIZATIONS[spec.name].needs_size and example is None and not is_watched:
         raise ValueError(f"{norm} needs the sizes of the feature maps: give an example, a batch of inputs")
-    net = copy.deepcopy(net)
-    layers = normalizations(net)
-    sizes = _sizes(net, layers, example) if example is not None and NORMALIZATIONS[name].needs_size else {}
-    before = _before(net)
-    new = {layer: _replaced(path, layer, norm, before[layer], sizes.get(path)) for path, layer in layers.items()}
-    if standardized:
-        for layer in before.values():
-            if type(layer) is nn.Conv2d:
-                layer.__class__ = StandardizedConv2d  # the same weights, used in another way
-    if net in new:
-        return new[net]
-    for parent in list(net.modules()):
-        for child_name, child in parent._modules.items():
-            if child in new:
-                parent._modules[child_name] = new[child]
-    return net
 
 
-def _before(net: nn.Module) -> dict[nn.Module, nn.Module | None]:
-    """For each normalization layer, the layer with parameters that was defined before it, or None."""
-    found: dict[nn.Module, nn.Module | None] = {}
-    before = None
+def recognized(net: nn.Module, seen: Watched | None) -> dict[str, Known | str]:
+    """What each layer is that looks like a normalization, by path; the reason of those that cannot be replaced."""
+    found_at: dict[str, Known | str] = {}
+    for path, layer in net.named_modules():
+        if (found := recognize(layer)) is None:
+            continue
+        shape = seen.shapes.get(path) if seen is not None else None
+        if isinstance(found, Known) and found.kind == "LN_CHW" and shape is not None:
+            axes: int = len(layer.normalized_shape)  # type: ignore[arg-type]
+            if len(shape) != axes + 1:
+                found = f"it normalizes over the last {axes} axes of its inputs, which have {len(shape)}"
+        found_at[path] = found
+    return found_at
+
+
+def _made(norm: str | Make, places: Places) -> dict[str, nn.Module]:
+    """The new layers, by path; with weight standardization also the convolutions."""
+    new = {path: replacement(path, norm, places) for path in places.known}
+    if callable(norm) or not parse(norm).standardized:
+        return new
+    convolutions = places.to_standardize()
+    if not convolutions:
+        raise ValueError(f"{norm}: no convolution stands straight before a normalization")
+    return new | {path: standardizing(layer) for path, layer in convolutions.items()}
+
+
+def _turn_off_fast_paths(net: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
+    """Keep PyTorch's transformers from computing layer norm by themselves in evaluation, from their layers' weights."""
+    made = {layer for old, layer in new.items() if layer is not old}
     for layer in net.modules():
-        if isinstance(layer, LAYERS):
-            found[layer] = before
-        elif not list(layer.children()) and list(layer.parameters(recurse=False)):
-            before = layer
-    return found
+        if isinstance(layer, nn.TransformerEncoderLayer) and made & set(layer.children()):
+            layer.activation_relu_or_gelu = 0
+        if isinstance(layer, nn.TransformerEncoder) and made & set(layer.modules()):
+            layer.use_nested_tensor = False
 
 
-def _adds_bias(layer: nn.Module | None, channels: int) -> bool:
-    bias = getattr(layer, "bias", None)
-    return isinstance(bias, Tensor) and len(bias) == channels
+def _nothing_to_swap(net: nn.Module, report: Report) -> str:
+    what = f"{type(net).__name__} has no normalization layer that could be swapped"
+    if not report.left:
+        return what
+    path, why = next(iter(report.left.items()))
+    return f"{what}; {path or 'the network itself'} is left: {why}"
 
 
-@torch.no_grad()
-def _sizes(net: nn.Module, layers: dict[str, nn.Module], example: Tensor) -> dict[str, tuple[int, int]]:
-    """Run a copy of `net` on the example; return the size (H, W) of the feature maps that each layer gets."""
-    sizes: dict[str, tuple[int, int]] = {}
-
-    def remember(path: str):
-        return lambda layer, inputs: sizes.__setitem__(path, tuple(inputs[0].shape[2:]))
-
-    watched = copy.deepcopy(net).eval()
-    for path in layers:
-        watched.get_submodule(path).register_forward_pre_hook(remember(path))
-    watched(example)
-    if others := [path for path in layers if len(sizes.get(path, ())) != 2]:
-        raise ValueError(f"LN_CHW takes feature maps (N, C, H, W), which the layer {others[0]!r} does not get")
-    return sizes
-
-
-def _channels(layer: nn.Module) -> int:
-    """Return the number of channels; 0 for a lazy layer that has not seen an input."""
-    if isinstance(layer, nn.LayerNorm):
-        return layer.normalized_shape[0]
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_channels
-    assert isinstance(layer, (_BatchNorm, _InstanceNorm))
-    return layer.num_features
-
-
-def _has_channels_last(layer: nn.Module) -> bool:
-    """Tell whether a layer takes (N, …, C). Only a layer norm over one axis does, but not all that are derived from it.
-
-    torchvision's LayerNorm2d takes the second axis, timm's LayerNorm the last. Feature maps of another width tell.
-    """
-    if not isinstance(layer, nn.LayerNorm) or len(layer.normalized_shape) > 1:
-        return False
-    channels = _channels(layer)
-    maps = torch.zeros(1, channels, 1, channels + 1)
-    maps = maps if layer.weight is None else maps.to(layer.weight.device, layer.weight.dtype)
+def _seen(net: nn.Module, example: Example | None) -> Watched | None:
+    """Run a network, or rather a copy of it, which may change, on an example; lazy layers get their shapes in both."""
+    if example is None:
+        return None
+    inputs = example if isinstance(example, tuple) else (example,)
+    weights = [*net.parameters(), *net.buffers()]
+    like = next((t for t in weights if t.is_floating_point() and not is_lazy(t)), None)
+    if like is not None:
+        inputs = tuple(x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) for x in inputs)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # it may have dropout inside
-            layer(maps)
-    except RuntimeError:
-        return True
-    return False
+        if any(is_lazy(values) for values in weights):
+            watch(net, *inputs)
+        return watch(copied(net), *inputs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error
 
 
-def _replaced(
-    path: str, layer: nn.Module, norm: str, before: nn.Module | None, size: tuple[int, int] | None
-) -> nn.Module:
-    if parse(norm)[:2] == ("BN", None) and isinstance(layer, _BatchNorm):
-        return layer
+# Reporting
+
+
+def _still_called(net: nn.Module, example: Example | None, new: set[nn.Module], report: Report) -> dict[str, str]:
+    """Normalizations of a swapped network that no swap reaches: where, and why."""
+    left = {
+        path: f"{_class(layer)}, for it is held by a function or a list that PyTorch does not know of"
+        for path, layer in out_of_reach(net)
+        if any(recognize(part) is not None for part in layer.modules())
+    }
+    if example is None:
+        return left | _calling(net)
     try:
-        new = _new(layer, norm, before, size).train(layer.training)
-    except ValueError as error:
-        raise ValueError(f"layer {path!r}: {error}" if path else str(error)) from error
-    inside = list(layer.children())
-    return nn.Sequential(new, *inside) if inside else new
+        seen = _seen(net, example)
+    except ValueError:  # the new network cannot be run
+        return left
+    layers, inside = dict(net.named_modules()), {part for layer in new for part in layer.modules()}
+    for path, functions in seen.called.items() if seen is not None else ():
+        if layers.get(path) not in inside and path not in report.left:
+            left[path] = f"{_class(layers[path])}, for it calls {', '.join(functions)}, which no swap reaches"
+    return left
 
 
-def _new(layer: nn.Module, norm: str, before: nn.Module | None, size: tuple[int, int] | None) -> nn.Module:
-    channels, last = _channels(layer), _has_channels_last(layer)
-    weight, bias = (_of_channels(getattr(layer, name, None)) for name in ("weight", "bias"))
-    name, row = parse(norm).name, NORMALIZATIONS[parse(norm).name]
-    if name == "none":
-        return nn.Identity() if bias is None or _adds_bias(before, channels) else Bias(bias, last)
-    new = make(norm, channels, size)
-    setattr(new, "eps", layer.eps)  # noqa: B010 (all of them have it, nn.Module has not)
-    placed = next((t for t in (weight, bias, getattr(layer, "running_mean", None)) if t is not None), None)
-    if placed is not None:
-        new.to(placed.device, placed.dtype)
-    for part, values in (("weight", weight), ("bias", bias)):
-        setattr(new, part, _of_elements(values, size) if row.needs_size else values)
-    fits = not last and (isinstance(layer, MAPS) or row.any_shape)
-    return new if fits else OverChannels(new, last)
+def _described(layer: nn.Module, known: Known | None) -> str:
+    if known is None:
+        return type(layer).__name__
+    groups = f", {known.groups} groups" if known.kind == "GN" else ""
+    return f"{type(layer).__name__} ({known.channels} channels{groups})"
 
 
-def _of_channels(weights: nn.Parameter | None) -> nn.Parameter | None:
-    """γ or β with a number per channel, from (C,) or from (C, H, W)."""
-    if weights is None or weights.ndim == 1:
-        return weights
-    return nn.Parameter(weights.detach().flatten(1).mean(dim=1), requires_grad=weights.requires_grad)
-
-
-def _of_elements(weights: nn.Parameter | None, size: tuple[int, int] | None) -> nn.Parameter | None:
-    """γ or β with a number per element, (C, H, W), from (C,)."""
-    if weights is None or size is None:
-        return weights
-    spread = weights.detach()[:, None, None].repeat(1, *size)
-    return nn.Parameter(spread, requires_grad=weights.requires_grad)
+def _name(layer: nn.Module) -> str:
+    if isinstance(layer, (nn.Sequential, ChannelsLast, ChannelsByAxes, InFloat32)):
+        return " + ".join(_name(part) for part in layer.children())
+    groups = f" ({layer.num_groups} groups)" if isinstance(layer, nn.GroupNorm) else ""
+    return type(layer).__name__ + groups

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model import normalization
-from normbench.layers import make
+from normbench.layers import Place, make
 from normbench.words import fixed
 
 NORMS = ("BN", "GN", "LN", "IN")
@@ -140,7 +140,7 @@ def layers(channels: int, height: int, width: int) -> dict[str, nn.Module]:
         "BN": normalization("BN", channels),
         "GN": normalization("GN", channels),
         "LN": normalization("LN", channels),
-        "LN_CHW": make("LN_CHW", channels, (height, width)),
+        "LN_CHW": make("LN_CHW", Place(channels, axes=4, size=(height, width))),
         "IN": normalization("IN", channels),
     }
 

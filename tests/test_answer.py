@@ -11,17 +11,18 @@ from normbench.runs import arms
 from normbench.training import Recipe
 
 
-def result(images=1000, failures=(), **accuracies):
+def result(images=1000, failures=(), /, twins=None, seconds=None, **accuracies):
     """The result for runs of arms with these accuracies in %, one per seed; GN_2 is GN:2."""
     made = (
         run_of(Recipe(norm.replace("_", ":"), seed=seed), value, "mnist", images)
         for norm, values in accuracies.items()
         for seed, value in enumerate(values)
     )
-    return Result(128, arms(made), {Recipe(norm): "diverged" for norm in failures})
+    failed = {Recipe(norm): "diverged" for norm in failures}
+    return Result(128, arms(made), failed, twins=twins or {}, step_seconds=seconds or {})
 
 
-def answer(images=1000, failures=(), **accuracies):
+def answer(images=1000, failures=(), /, **accuracies):
     return result(images, failures, **accuracies).answer
 
 
@@ -92,7 +93,7 @@ def test_all_arms_scatter():
 def test_no_normalization_may_win_fail_and_be_unstable():
     """Never with words that say the opposite, such as "no normalization is unstable"."""
     assert answer(none=[91, 91.1], GN=[80, 80.1]).startswith("Take no normalization: 91.05 %")
-    failed = answer(failures=["none"])
+    failed = answer(1000, ["none"])
     assert "The network without normalization has no result: diverged." in failed
     unstable = answer(BN=[88, 88.2, 88.1], GN=[80, 80.2, 80.1], none=[88, 20, 87])
     assert "The network without normalization is unstable" in unstable
@@ -105,10 +106,76 @@ def test_one_training_each():
 
 
 def test_arms_that_failed():
-    nothing = answer(failures=["IN"])
+    nothing = answer(1000, ["IN"])
     assert nothing.startswith("No arm could be trained.") and "IN has no result: diverged." in nothing
-    alone = answer(failures=["IN"], BN=[90, 91])
+    alone = answer(1000, ["IN"], BN=[90, 91])
     assert alone.startswith("BN alone has a result: 90.50 %") and "IN has no result: diverged." in alone
+
+
+GOOD, MIDDLING = [90, 90.1, 90.2, 90, 90.1], [80, 80.2, 80.1, 80, 80.1]
+
+
+@pytest.mark.parametrize(
+    "accuracies, twins, begins",
+    (
+        ({"own": GOOD, "GN": MIDDLING}, {}, "Keep the unchanged network: 90.08 %"),
+        ({"BN": GOOD, "GN": MIDDLING}, {"own": "BN"}, "Keep BN (yours): 90.08 %"),
+        ({"BN": GOOD, "GN": MIDDLING}, {"own": "GN"}, "Take BN: 90.08 %"),
+        ({"none": GOOD, "own": MIDDLING}, {}, "Take no normalization: 90.08 %"),
+    ),
+)
+def test_whether_to_keep_what_one_has(accuracies, twins, begins):
+    made = result(twins=twins, **accuracies)
+    assert made.answer.startswith(begins)
+    ahead = made.answer.partition("clearly ahead of ")[2]
+    behind = {"BN": "GN", "own": "GN", "none": "the unchanged network"}[next(iter(accuracies))]
+    assert ahead.startswith(behind + (" (yours)" if made.yours == "GN" else ""))
+
+
+def test_what_one_has_is_named_among_those_that_tie():
+    near = [90.1, 90, 90.2, 90.1, 90]
+    for accuracies, twins, yours in (
+        ({"BN": GOOD, "GN": near, "none": POOR}, {"own": "BN"}, "BN (yours)"),
+        ({"own": GOOD, "GN": near, "none": POOR}, {}, "the unchanged network"),
+    ):
+        said = answer(twins=twins, **accuracies)
+        assert yours.lower() in said.partition("cannot be told apart")[0].lower() and "no change is shown" in said
+    assert "no change" not in answer(twins={"own": "none"}, BN=GOOD, GN=near, none=POOR)
+    assert "no change" not in answer(BN=GOOD, GN=near, none=POOR)
+
+
+def test_an_arm_that_is_another_ones_network_is_named_once():
+    said = answer(twins={"GN:1": "LN", "own": "LN"}, BN=GOOD, LN=MIDDLING)
+    assert "GN (1 group) is the same network as LN (yours) here." in said and "unchanged" not in said
+
+
+def test_layers_of_ones_own_have_the_names_that_they_were_given():
+    """Also where somebody's layer is called as one of the table, or as the network as it is."""
+    accuracy = {"mine()": 95.0, "own()": 90.0, "a.py:Norm": 90.0, "b.py:Norm": 90.0}
+    made = (run_of(Recipe(norm, seed=seed), accuracy[norm] + seed / 10) for norm in accuracy for seed in (0, 1))
+    both = Result(128, arms(made))
+    assert set(both.labels.values()) == {"mine", "own", "Norm, a.py:Norm", "Norm, b.py:Norm"} and not both.yours
+    assert both.answer.startswith("Take mine:") and "unchanged" not in both.answer
+
+
+FASTER = {"BN": 0.100, "GN": 0.125, "none": 0.050}
+
+
+@pytest.mark.parametrize(
+    "seconds, said",
+    (
+        (FASTER, "Of these, BN trains fastest: 100.0 ms per step, GN takes 125.0"),
+        (FASTER | {"GN": 0.109}, ""),
+        ({"BN": 0.1, "none": 0.05}, ""),
+        ({}, ""),
+        ({"BN": 0.0004, "GN": 0.0003}, "Of these, GN trains fastest: 0.30 ms per step, BN takes 0.40"),
+    ),
+)
+def test_where_accuracy_ties_the_price_decides(seconds, said):
+    """If all that tie were measured and a tenth or more lies between them; those that are behind do not count."""
+    tied = answer(seconds=seconds, BN=[90, 91, 90.5, 91, 90], GN=[90.4, 91, 90.2, 90.8, 90.3], none=POOR)
+    assert (said or "told apart") in tied and ("fastest" in tied) == bool(said)
+    assert "fastest" not in answer(seconds=seconds, BN=GOOD, GN=MIDDLING, none=POOR), "there accuracy decides"
 
 
 def test_pairs():

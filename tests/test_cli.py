@@ -36,7 +36,7 @@ def call(monkeypatch, tmp_path, capsys):
 
 
 def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
-    status, shown, said = call("compare", *QUICK, "--verbose")
+    status, shown, said = call("compare", *QUICK, "--verbose", "--no-price")
     assert status == 0 and said == ""
     assert "1: BatchNorm2d(8" in shown and "(4 of 4)" in shown and "10 classes, 200 training and 297 test" in shown
     *_, answer, _, where = shown.splitlines()
@@ -44,7 +44,10 @@ def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
     page = (tmp_path / USUAL_FOLDER / "report.html").read_text()
     assert f"normbench compare {' '.join(QUICK)}" in page and answer.split(".")[0] in page
     again = call("compare", *QUICK)[1]
-    assert answer in again and "of 4)" not in again, "nothing is trained twice"
+    assert "of 4)" not in again, "nothing is trained twice"
+    price = again.partition(answer.split(". ")[0])[2]
+    assert "own (as it is)" in price and "Measured on" in price, "what each costs stands behind the answer"
+    assert "What each costs" in (tmp_path / USUAL_FOLDER / "report.html").read_text()
 
 
 def test_a_network_of_ones_own_beside_a_model_of_ones_own(call, tmp_path):
@@ -60,9 +63,14 @@ def test_a_network_of_ones_own_beside_a_model_of_ones_own(call, tmp_path):
     (folder / "my_net.py").write_text(
         "from model import MyNet\ndef build(num_classes):\n    return MyNet(num_classes)\n"
     )
-    quick = " ".join(QUICK).replace("--workers 1", "--workers 2").replace("none", "IN GN:3")
-    status, shown, said = call("compare", "project/my_net.py:build", *quick.split(), "--output", ".")
-    assert (status, said) == (0, "") and "my_net.build" in shown and "4 of 4" in shown
+    (folder / "my_norms.py").write_text(
+        "import model\nfrom torch import nn\nclass MyNorm(nn.GroupNorm):\n"
+        "    def __init__(self, channels):\n        super().__init__(1, channels)\n"
+    )
+    quick = " ".join(QUICK).replace("--workers 1", "--workers 2").replace("none", "IN GN:3 project/my_norms.py:MyNorm")
+    options = quick.replace("--seeds 2", "--seeds 1").split()
+    status, shown, said = call("compare", "project/my_net.py:build", *options, "--output", ".", "--no-price")
+    assert (status, said) == (0, "") and "my_net.build" in shown and "3 of 3" in shown and "MyNorm, seed 1" in shown
     assert "IN has no result" in shown, "its feature maps have one element"
     assert (tmp_path / "report.html").exists()
 
@@ -85,6 +93,8 @@ def test_a_stopped_comparison_tells_the_command_that_resumes(call, monkeypatch):
         (["torchvision:alexnet"], "alexnet.*no normalization layer"),
         (["--arms", "BN"], "two or more arms.*BN GN"),
         (["--arms", "BN", "XX"], "'XX'.*BN, GN"),
+        (["--arms", "own", "BN"], "same network"),
+        (["--arms", "BN", "my_norms.py:MyNorm"], "no file my_norms.py"),
         (["--dataset", "photos/"], "photos/"),
         (["--dataset", "imagenet"], "'imagenet'"),
         (["--size", "64"], "digits"),
@@ -106,7 +116,86 @@ def test_bad_input_gets_one_clear_line(call, arguments, facts):
     assert status == 2 and re.search(facts, line)
 
 
-@pytest.mark.parametrize("arguments, fact", ((["compare", "--epochs", "ten"], "--epochs"), (["everything"], "compare")))
+# check
+
+NETS = """
+from torch import nn
+
+def signals(in_channels, num_classes):
+    return nn.Sequential(nn.Conv1d(in_channels, 6, 5), nn.BatchNorm1d(6), nn.Flatten(), nn.LazyLinear(num_classes))
+
+def images(in_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, 6, 5), nn.BatchNorm2d(6))
+
+def volumes(in_channels):
+    return nn.Sequential(nn.Conv3d(in_channels, 6, 3), nn.BatchNorm3d(6))
+
+class MyNorm(nn.GroupNorm):
+    def __init__(self, channels):
+        super().__init__(2, channels)
+"""
+
+
+@pytest.fixture
+def nets(call, tmp_path):
+    (tmp_path / "nets.py").write_text(NETS)
+    return call
+
+
+@pytest.mark.parametrize(
+    "kind, size, numbers", (("signals", "2x24", 80), ("images", "3x8x9", 80), ("volumes", "1x4x4x4", 32))
+)
+def test_check_tells_facts_and_hazards_of_inputs_of_any_kind(nets, kind, size, numbers):
+    status, shown, said = nets("check", f"nets.py:{kind}", "--size", size, "--batch-size", "4", "--no-price")
+    assert (status, said) == (0, "")
+    (row,) = (line.split() for line in shown.splitlines() if line.startswith("1 "))
+    assert row[1:5] == ["BN", "6", "–", str(numbers)]
+    assert f"over only {numbers} numbers" in shown and "Measured" not in shown
+
+
+def test_check_tells_the_price_of_a_layer_of_ones_own_too(nets):
+    arms = ["--arms", "GN", "nets.py:MyNorm", "FrozenBN"]
+    status, shown, said = nets("check", "nets.py:images", "--size", "3x8x8", "--batch-size", "2", *arms)
+    assert (status, said) == (0, "") and "cannot be used" not in shown
+    table = shown.partition("\nPrice\n")[2].partition("Measured on")[0]
+    rows = [line.split(" ms")[0].split() for line in table.splitlines() if " ms" in line]
+    assert [row[0] for row in rows] == ["own", "GN", "MyNorm", "FrozenBN"]
+
+
+@pytest.mark.parametrize(
+    "network, changes, facts",
+    (
+        ("nets.py:images", {"--size": "3x8"}, r"cannot be run on the example \(4, 3, 8\)"),
+        ("nets.py:images", {"--size": "3xx8"}, "'3xx8'.*3x224x224"),
+        ("nets.py:images", {"--size": "3x0x8"}, "'3x0x8'.*3x224x224"),
+        ("nets.py:images", {"--batch-size": "0"}, "--batch-size.*at least 1.*0"),
+        ("nets.py:images", {"--arms": "XX"}, "'XX'.*BN, GN"),
+        ("nets.py:images", {"--arms": "nets.py:YourNorm"}, "nets.py has no function 'YourNorm'"),
+        ("nets.py:images", {"--device": "tpu"}, "'tpu'.*cpu"),
+        ("nets.py:pictures", {}, "nets.py has no function 'pictures'"),
+        ("my_net.py:build", {}, "no file my_net.py"),
+        ("torchvision:resnet19", {}, "'resnet19'"),
+    ),
+)
+def test_bad_input_of_check_gets_one_clear_line(nets, network, changes, facts):
+    options = {"--size": "3x8x8", "--batch-size": "4"} | changes
+    status, shown, said = nets("check", network, *(word for option in options.items() for word in option))
+    (line,) = said.splitlines()
+    assert status == 2 and re.search(facts, line) and shown == ""
+
+
+# All commands
+
+
+@pytest.mark.parametrize(
+    "arguments, fact",
+    (
+        (["compare", "--epochs", "ten"], "--epochs"),
+        (["check", "net.py:build", "--batch-size", "4"], "--size"),
+        (["check", "net.py:build", "--size", "3x8x8"], "--batch-size"),
+        (["everything"], "compare"),
+    ),
+)
 def test_what_cannot_be_parsed(call, arguments, fact):
     status, shown, said = call(*arguments)
     assert status == 2 and fact in shown + said and "Traceback" not in shown + said
@@ -145,7 +234,9 @@ def test_help_teaches_what_there_is(call):
     assert status in (0, None) and "normbench compare" in shown
     assert {*NORMALIZATIONS, *DATASETS, "DATA_DIR", "resnet18", "WS+GN"} <= words | {"auto"}
     assert {"workers", "engine", "address", "gpus", "data", "device", "seeds", "rates"} <= words
-    assert "compare" in call("--help")[1]
+    assert {"compare", "check"} <= set(call("--help")[1].split())
+    status, shown, _ = call("check", "--help")
+    assert status in (0, None) and {"size", "3x224x224", "statistic", "resnet18"} <= set(re.findall(r"[\w+]+", shown))
 
 
 def test_version(call):

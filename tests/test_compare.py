@@ -12,7 +12,7 @@ from normbench.comparison.rates import best_rate
 from normbench.runs import read
 from normbench.training import Recipe
 
-FEW = {"seeds": 2, "epochs": 1, "batch_size": 64, "rates": (0.1,), "progress": False}
+FEW = {"seeds": 2, "epochs": 1, "batch_size": 64, "rates": (0.1,), "price": False, "progress": False}
 
 
 def network(num_classes, in_channels):
@@ -170,13 +170,157 @@ def test_a_last_batch_of_one_image_is_known_before_hours_are_spent(few_digits, t
     assert [(recipe.norm, "83" in why) for recipe, why in found.results[0].failures.items()] == [("BN", True)]
 
 
+# The network as it is, layers of one's own, twins
+
+
+def test_the_network_as_it_is_gives_way_to_its_own_normalization(few_digits, tmp_path, engine, capsys):
+    options = FEW | {"folder": tmp_path, "engine": engine, "progress": True}
+    found = compare(network, few_digits, ("own", "BN", "GN"), **options)
+    (result,) = found.results
+    assert [recipe.norm for recipe in result.arms] == ["BN", "GN"] and len(engine.trained) == 4
+    assert result.yours == "BN" and set(result.labels.values()) == {"BN (yours)", "GN"}
+    assert "BN (yours)" in found.answer and "as it is has BN" in capsys.readouterr().out
+
+
+class OfPixels(nn.LayerNorm):
+    """Layer norm over the channels at each pixel."""
+
+    def forward(self, x):
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("norm, twins", ((OfPixels(8), {}), (nn.GroupNorm(4, 8), {"own": "GN"})))
+def test_what_one_has_and_no_arm_has_is_trained(norm, twins, few_digits, tmp_path, engine):
+    def built(num_classes):
+        return nn.Sequential(nn.Conv2d(1, 8, 5, stride=3), norm, nn.Flatten(), nn.Linear(512, num_classes))
+
+    found = compare(built, few_digits, ("own", "BN", "GN", "GN:8"), folder=tmp_path, engine=engine, **FEW)
+    (result,) = found.results
+    assert result.twins == twins and len(engine.trained) == 2 * len(result.arms)
+    assert result.yours == ("GN" if twins else "own")
+    if not twins:
+        assert [recipe.norm for recipe in result.arms] == ["own", "BN", "GN", "GN:8"]
+        assert "the unchanged network" in found.answer.lower()
+
+
+def test_two_names_of_one_network_are_trained_once(few_digits, tmp_path, engine):
+    found = compare(network, few_digits, ("LN", "GN:1", "BN"), folder=tmp_path, engine=engine, **FEW)
+    assert [recipe.norm for recipe in found.arms] == ["LN", "BN"] and len(engine.trained) == 4
+    assert found.results[0].twins == {"GN:1": "LN"} and "GN (1 group) is the same network as LN" in found.answer
+
+
+class MyNorm(nn.Module):
+    """Divides each image by its root mean square."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        return x / x.square().mean((1, 2, 3), keepdim=True).sqrt() * self.weight.view(1, -1, 1, 1)
+
+
+def test_layers_of_ones_own_by_function(few_digits, tmp_path, engine):
+    arms = {"BN": "BN", "mine": lambda channels: MyNorm(channels), "eight": "GN:8"}
+    found = compare(network, few_digits, arms, folder=tmp_path, engine=engine, **FEW)
+    assert [recipe.norm for recipe in found.arms] == ["BN", "mine()", "GN:8"]
+    assert set(found.results[0].labels.values()) == {"BN", "mine", "GN (8 groups)"} and "mine" in found.answer
+    assert {run.parameters for arm in found.arms.values() for run in arm.runs} == {5354, 5346}
+    compare(network, few_digits, ("BN", MyNorm), folder=tmp_path, engine=engine, **FEW)
+    assert [recipe.norm for recipe in engine.trained[6:]] == ["MyNorm()"] * 2, "by the name of its class; BN is stored"
+
+
+MY_NORMS = """
+from beside import EPS
+from torch import nn
+
+class MyNorm(nn.GroupNorm):
+    def __init__(self, channels):
+        super().__init__(2, channels, EPS)
+"""
+
+
+def test_a_layer_of_ones_own_in_a_file(few_digits, tmp_path, monkeypatch, engine):
+    monkeypatch.syspath_prepend("/nowhere")  # what is added to the path goes with the test
+    (tmp_path / "beside.py").write_text("EPS = 1e-3")
+    (tmp_path / "my_norms.py").write_text(MY_NORMS)
+    norm, options = f"{tmp_path}/my_norms.py:MyNorm", FEW | {"seeds": 1, "engine": engine}
+    found = compare(network, few_digits, ("BN", norm), folder=tmp_path, **options)
+    assert [recipe.norm for recipe in found.arms] == ["BN", norm] and not found.results[0].failures
+    assert set(found.results[0].labels.values()) == {"BN", "MyNorm"}
+
+
+def test_a_function_that_other_processes_cannot_have_is_refused(few_digits, tmp_path):
+    arms = {"BN": "BN", "mine": lambda channels: MyNorm(channels)}
+    with pytest.raises(ValueError, match=r"into a \.py file.*one worker"):
+        compare(network, few_digits, arms, folder=tmp_path, workers=2, **FEW)
+
+
+class Halving(nn.Module):
+    """Leaves out half of the columns."""
+
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x[..., ::2]
+
+
+class Raising(Halving):
+    def forward(self, x):
+        raise KeyError("no such statistic")
+
+
+def refusing(channels):
+    raise RuntimeError("not on Sundays\nnor at night")
+
+
+@pytest.mark.parametrize(
+    "maker, why",
+    (
+        (Halving, r"layer '1'.*\(2, 8, 8, 4\) of \(2, 8, 8, 8\)"),
+        (Raising, "no such statistic"),
+        (refusing, "8 channels.*Sundays$"),
+        (lambda channels: channels, "torch.nn.Module.*int"),
+        (lambda: nn.Identity(), "8 channels.*argument"),
+    ),
+)
+def test_a_layer_of_ones_own_that_fails_fails_alone(maker, why, few_digits, tmp_path, engine):
+    def pooled(num_classes):  # runs with any number of columns
+        layers = nn.Conv2d(1, 8, 5, stride=3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(8, num_classes))
+
+    options = FEW | {"folder": tmp_path, "engine": engine, "price": True}
+    found = compare(pooled, few_digits, {"BN": "BN", "mine": maker}, **options)
+    ((recipe, reason),) = found.results[0].failures.items()
+    assert recipe.norm == "mine()" and re.search(why, reason)
+    assert [run.recipe.norm for run in found.arms[Recipe("BN", epochs=1, batch_size=64)].runs] == ["BN", "BN"]
+    assert "ine has no result" in found.answer
+
+
+def test_the_price_is_that_of_each_arm(few_digits, tmp_path, engine):
+    arms = {"own": "own", "BN": "BN", "mine": MyNorm, "none": "none"}
+    options = FEW | {"folder": tmp_path, "engine": engine, "price": True, "seeds": 1}
+    found = compare(network, few_digits, arms, **options)
+    own, *others = found.price.costs
+    assert [cost.arm for cost in found.price.costs] == ["own", "BN", "mine", "none"]
+    assert own.step > 0 and others[0].step == own.step and others[0].kept == own.kept, "BN is what it has"
+    assert {"BN", "mine()"} <= {*found.results[0].step_seconds} <= {"own", "BN", "mine()", "none"}
+    assert compare(network, few_digits, arms, **options | {"price": False}).price is None
+
+
 @pytest.mark.parametrize(
     "build, changes, facts",
     (
         (without_normalization, {}, "without_normalization.*no normalization layer"),
         (wrong_shape, {}, r"\(2, 10\)"),
         (network, {"arms": ("BN",)}, "two or more arms"),
-        (network, {"arms": ("BN", "BN")}, "two or more arms"),
+        (network, {"arms": ("BN", "BN")}, "each arm once.*BN, BN"),
+        (network, {"arms": "BN"}, r"several arms.*'BN'"),
+        (network, {"arms": {"BN": "BN", "mine": 3}}, "function of the channels.*3"),
+        (network, {"arms": ("BN", "nowhere/my_norms.py:MyNorm")}, "no file nowhere/my_norms.py"),
+        (network, {"arms": ("BN", "no_such_module:MyNorm")}, "no_such_module cannot be imported"),
+        (network, {"arms": ("own", "BN")}, "own and BN are the same network.*another arm"),
         (network, {"arms": ("BN", "batch")}, "'batch'.*GN"),
         (network, {"arms": ("BN", "LN:4")}, "'LN:4'.*LN"),
         (network, {"arms": ("GN:3", "GN:5")}, "3 groups.*8 channels"),

@@ -12,6 +12,7 @@ from made_up import ROOT
 from PIL import Image
 
 import normbench
+import normbench.layers
 
 GUIDE = (ROOT / "docs/normbench.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -51,6 +52,67 @@ def test_the_guide_s_python_runs(project, capsys):
     assert len(told["table"]) == 15 and set(told["table"].norm) == {"BN", "GN", "none"}
     assert "</html>" in (project / "report.html").read_text(encoding="utf-8")
     assert len(list(project.glob("*.png"))) == len(told["found"].figures())
+    assert set(told["mine"].results[0].labels.values()) == {"BN", "mine", "mine, no γ"}
+    assert {hazard.name for hazard in told["found_here"].hazards} == {"weight decay"}
+
+
+def normalizations_named(text):
+    """What a page's tables have in their first column, as code."""
+    return {
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall("`(.+?)`", line.split("|")[1])
+    }
+
+
+def test_the_guide_s_table_has_every_normalization_and_only_what_there_is():
+    from normbench.layers import NORMALIZATIONS, OWN, parse
+
+    named = normalizations_named(GUIDE) - {"!!", "!", "-"}
+    assert {*NORMALIZATIONS, OWN} <= named
+    for norm in named:
+        parse(norm)
+
+
+def test_what_the_guide_shows_of_check_is_what_it_says():
+    """But for times, which differ from machine to machine."""
+    import torch
+
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        net = importlib.import_module("resnet8").build()
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
+    page = str(normbench.check(net, torch.randn(4, 3, 32, 32), price=False))
+    shown = next(block for block in blocks(GUIDE, "console") if "check examples/resnet8.py" in block)
+    said, hazards = page.split("Hazards, worst first")
+    assert hazards.strip() in shown
+    for line in said.splitlines():
+        assert re.sub(r"\s*[\d.]+ %$", "", line) in shown
+
+
+def test_what_the_guide_says_of_hazards_is_all_that_there_is():
+    from normbench.checking.hazards import RULES
+
+    marks = re.findall(r"^\| `(!!|!|-)` \|", GUIDE, re.MULTILINE)
+    assert len(marks) == len(RULES) and marks == sorted(marks, key=["!!", "!", "-"].index)
+
+
+def headings(text):
+    """The anchors that a page on GitHub has."""
+    return {
+        re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", [GUIDE, CONTRIBUTING], ids=["guide", "contributing"])
+def test_links_lead_somewhere(page):
+    for place, anchor in re.findall(r"\]\(((?!https?:)[^)#]*)(?:#([^)]+))?\)", page):
+        if place:
+            assert (ROOT / ("docs" if page is GUIDE else ".") / place).exists()
+        elif anchor:
+            assert anchor in headings(page)
 
 
 def test_the_guide_s_reference_has_exactly_what_the_library_exports():
@@ -78,7 +140,7 @@ def test_the_guide_s_signatures_are_those_of_the_code(name):
         assert (given[parameter.name].kind, given[parameter.name].default) == (parameter.kind, parameter.default)
 
 
-@pytest.mark.parametrize("name", ["Comparison", "Run", "Arm"])
+@pytest.mark.parametrize("name", ["Check", "Comparison", "Run", "Arm"])
 def test_the_guide_s_attributes_exist(name):
     kind = getattr(normbench, name)
     shown = re.findall(r"(\w+)(?:\(.*?\))?(?=,|$)", blocks(sections()[name], "text")[0].partition(":")[2].strip())
@@ -89,9 +151,10 @@ def test_the_guide_s_attributes_exist(name):
 def test_the_guide_s_commands_have_options_that_exist(capsys, monkeypatch):
     from normbench import commands
 
-    monkeypatch.setattr(sys, "argv", ["normbench", "compare", "--help"])
-    with pytest.raises(SystemExit):
-        commands.main()
+    for command in ("compare", "check"):
+        monkeypatch.setattr(sys, "argv", ["normbench", command, "--help"])
+        with pytest.raises(SystemExit):
+            commands.main()
     offered = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE)) - {"--help", "--version"}
     assert shown and shown <= offered
@@ -100,14 +163,15 @@ def test_the_guide_s_commands_have_options_that_exist(capsys, monkeypatch):
 def edits(text):
     """(file, hunk) of each change that is shown as a diff; a hunk is a list of lines with their first letters."""
     for block in blocks(text, "diff"):
-        head, *lines = block.splitlines()
-        assert head.startswith("+++ ")
-        for hunk in "\n".join(lines).split("\n@@\n"):
-            yield head.removeprefix("+++ "), hunk.splitlines()
+        assert block.startswith("+++ ")
+        for part in re.split(r"^\+\+\+ ", block, flags=re.MULTILINE)[1:]:
+            file, *lines = part.splitlines()
+            for hunk in "\n".join(lines).split("\n@@\n"):
+                yield file, hunk.splitlines()
 
 
-@pytest.mark.parametrize("file", sorted({file for file, _ in edits(CONTRIBUTING)}))
-def test_the_changes_that_contributing_shows_fit_the_code(file):
+def changed(file):
+    """A file's text with the changes that CONTRIBUTING.md shows."""
     text = (ROOT / file).read_text(encoding="utf-8")
     for name, hunk in edits(CONTRIBUTING):
         if name == file:
@@ -115,12 +179,42 @@ def test_the_changes_that_contributing_shows_fit_the_code(file):
             after = "".join(line[1:] + "\n" for line in hunk if not line.startswith("-"))
             assert text.count(before) == 1, f"{file} has not once: {before}"
             text = text.replace(before, after)
-    changed = {"__name__": f"changed {file}", "__file__": str(ROOT / file)}
-    sys.modules[changed["__name__"]] = type(sys)(changed["__name__"])  # where dataclasses look for types
+    return text
+
+
+NEW_LAYER = "normbench/layers/table.py"  # imports what a change of another file adds
+
+
+@pytest.mark.parametrize("file", sorted({file for file, _ in edits(CONTRIBUTING)} - {NEW_LAYER}))
+def test_the_changes_that_contributing_shows_fit_the_code(file):
+    executed(file, changed(file))
+
+
+def executed(file, text):
+    """What a file of this text defines."""
+    module = type(sys)(f"changed {file}")
+    module.__file__ = str(ROOT / file)
+    sys.modules[module.__name__] = module  # where dataclasses look for types
     try:
-        exec(compile(text, file, "exec"), changed)
+        exec(compile(text, file, "exec"), vars(module))
     finally:
-        del sys.modules[f"changed {file}"]
+        del sys.modules[module.__name__]
+    return module
+
+
+def test_the_normalization_that_contributing_shows_works(monkeypatch):
+    import torch
+
+    channels = executed("normbench/layers/channels.py", changed("normbench/layers/channels.py"))
+    monkeypatch.setitem(sys.modules, "normbench.layers.channels", channels)
+    table = executed(NEW_LAYER, changed(NEW_LAYER))
+    (new,) = table.NORMALIZATIONS.keys() - normbench.layers.NORMALIZATIONS.keys()
+    x = torch.randn(2, 6, 4, 5)
+    for last in (False, True):
+        made = table.make(new, table.Place(6, last, 4))
+        y = made(x.movedim(1, -1) if last else x)
+        torch.testing.assert_close(y.square().mean(dim=-1 if last else 1), torch.ones(2, 4, 5))
+    assert len({row.colour for row in table.NORMALIZATIONS.values()}) == len(table.NORMALIZATIONS)
 
 
 @pytest.mark.parametrize("path", re.findall(r"`((?:normbench|study)/[\w./]*)`", CONTRIBUTING))

@@ -11,7 +11,15 @@ from normbench.comparison import compare
 from normbench.comparison.trainings import WORKERS_START, Missing, estimate
 from normbench.training import Recipe
 
-FEW = {"arms": ("BN", "GN"), "seeds": 2, "epochs": 1, "batch_size": 64, "rates": (0.1,), "progress": False}
+FEW = {
+    "arms": ("BN", "GN"),
+    "seeds": 2,
+    "epochs": 1,
+    "batch_size": 64,
+    "rates": (0.1,),
+    "price": False,
+    "progress": False,
+}
 
 
 class Timed:

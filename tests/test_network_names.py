@@ -38,6 +38,9 @@ def fails():
 def wrong():
     return 3
 
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
 number = 7
 """
 
@@ -52,7 +55,7 @@ def file(tmp_path, monkeypatch):
 
 def test_a_function_of_a_file_that_imports_its_neighbour(few_digits, file):
     net = Swapped(f"{file}:build")(GN, few_digits)
-    assert isinstance(net[1], nn.GroupNorm) and net[1].num_groups == 3
+    assert isinstance(net[1], nn.GroupNorm) and net[1].num_channels == 6
 
 
 def test_the_networks_own_layers_are_named(few_digits, file):
@@ -131,7 +134,7 @@ def test_weights_depend_on_the_seed_alone(few_digits):
         ("{file}:other", "'other'"),
         ("{file}:fails", "fails.*KeyError: 'weights'"),
         ("{file}:wrong", "wrong.*returned int"),
-        ("torchvision:alexnet", "no normalization layer"),
+        ("{file}:plain", "no normalization layer"),
     ),
 )
 def test_what_is_no_network(name, facts, few_digits, file):
@@ -156,17 +159,29 @@ def build(num_classes):
 if __name__ == "__main__":
     raise SystemExit("this is no script")
 """
+MY_NORMS = """
+from torch import nn
+
+class MyNorm(nn.GroupNorm):
+    def __init__(self, channels):
+        super().__init__(2, channels)
+
+def wrong(channels):
+    return nn.GroupNorm(channels + 1, channels)
+
+number = 7
+"""
 ELSEWHERE = """
 import pickle
 from normbench.training import Recipe
 from normbench.data import load
 
-for name in ("alone", "mine"):
+for name, norm in (("alone", "GN"), ("mine", "GN"), ("normed", "./my_norms.py:MyNorm")):
     network = pickle.load(open(name, "rb"))
     again = pickle.loads(pickle.dumps(network))
     assert again == network
     try:
-        print([type(layer).__name__ for layer in again(Recipe("GN"), load("digits"))])
+        print([type(layer).__name__ for layer in again(Recipe(norm), load("digits"))])
     except ValueError as error:
         print(error)
 """
@@ -183,15 +198,60 @@ def test_a_file_is_sent_along_and_its_neighbours_are_not(file, tmp_path, monkeyp
         assert network.name == f"{name}.build"
         assert b"__main__" not in pickle.dumps(network), "engines would take it for the script's own function"
         (there / name).write_bytes(pickle.dumps(network))
+    (tmp_path / "my_norms.py").write_text(MY_NORMS)
+    norm = "./my_norms.py:MyNorm"
+    (there / "normed").write_bytes(pickle.dumps(Swapped("./alone.py:build", {norm: norm})))
     for path in tmp_path.glob("*.py"):
         path.unlink()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     shown = subprocess.run(
         [sys.executable, "-c", ELSEWHERE], cwd=there, env=environment, capture_output=True, text=True
     )
-    alone, mine = shown.stdout.splitlines()
+    alone, mine, normed = shown.stdout.splitlines()
     assert alone == "['Conv2d', 'GroupNorm', 'Flatten', 'Linear']" and not shown.stderr
+    assert normed == alone.replace("GroupNorm", "MyNorm"), "the text of the layer's file travels, too"
     assert mine.startswith("mine.py") and "No module named 'neighbour'" in mine and "without its neighbours" in mine
+
+
+def test_a_layer_of_ones_own(few_digits, file):
+    """By its name or as a function, beside the norms of the table."""
+    file.with_name("my_norms.py").write_text(MY_NORMS)
+    norm = f"{file.with_name('my_norms.py')}:MyNorm"
+    network = Swapped(f"{file}:build", {norm: norm, "five()": lambda channels: nn.GroupNorm(3, channels)})
+    made = {name: network(Recipe(name), few_digits)[1] for name in (norm, "five()", "BN")}
+    assert type(made[norm]).__name__ == "MyNorm" and made[norm].num_groups == 2
+    assert made["five()"].num_groups == 3 and isinstance(made["BN"], nn.BatchNorm2d)
+    assert {*network.priced(("BN", norm, "five()"))} == {"BN", "MyNorm", "five"}
+
+
+@pytest.mark.parametrize(
+    "name, facts",
+    (
+        ("{folder}/nowhere.py:MyNorm", "no file .*nowhere.py"),
+        ("{folder}/my_norms.py:OtherNorm", "'OtherNorm'"),
+        ("{folder}/my_norms.py:number", "'number'"),
+        ("{folder}/my_norms.py:wrong", "layer '1'.* 6 channels"),
+    ),
+)
+def test_what_is_no_layer(name, facts, few_digits, file):
+    file.with_name("my_norms.py").write_text(MY_NORMS)
+    norm = name.format(folder=file.parent)
+    with pytest.raises(ValueError, match=facts):
+        Swapped(f"{file}:build", {norm: norm})(Recipe(norm), few_digits)
+
+
+def test_inputs_of_other_kinds_than_images(tmp_path, monkeypatch):
+    """The function is told their channels and lengths."""
+    monkeypatch.syspath_prepend("/nowhere")
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "def build(in_channels, size, num_classes):\n"
+        "    return nn.Linear(in_channels, num_classes + 100 * len(size))\n"
+    )
+    network = Swapped(f"{tmp_path}/nets.py:build")
+    for shape in ((7,), (2, 50), (1, 4, 5, 6)):
+        net = network.built(shape, 3)
+        assert (net.in_features, net.out_features) == (shape[0], 3 + 100 * (len(shape) - 1))
 
 
 def test_a_file_is_read_once_and_again_when_it_has_changed(few_digits, file):

@@ -18,8 +18,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FLOORS = (
     {"defaults", "stats", "words", "device", "layers", "data"},
+    {"copying", "recognition", "watching"},
+    {"replacing"},
     {"swapping", "training"},
-    {"runs"},
+    {"checking", "runs"},
     {"figures"},
     {"comparison"},
     {"commands", "__main__", "__init__"},
@@ -53,7 +55,7 @@ def test_nothing_stands_on_the_study_or_on_what_is_above_it(path):
 
 
 QUESTIONS = """
-import json, pkgutil, sys
+import contextlib, io, json, pkgutil, sys
 
 def loaded():
     heavy = {"torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "sklearn", "jinja2", "ray", "IPython"}
@@ -65,6 +67,10 @@ from normbench import __version__
 answers["normbench"] = loaded()
 import normbench.commands
 answers["commands"] = loaded()
+sys.argv = ["normbench", "check", "--help"]
+with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+    normbench.commands.main()
+answers["help"] = loaded() if "--batch-size" in shown.getvalue() else "no help"
 import normbench.comparison, normbench.swapping
 answers["comparison"] = loaded()
 for module in pkgutil.walk_packages(normbench.__path__, "normbench."):
@@ -89,7 +95,7 @@ def answers(tmp_path_factory):
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed(answers):
-    assert answers["normbench"] == answers["commands"] == []
+    assert answers["normbench"] == answers["commands"] == answers["help"] == []
     assert "torch" in answers["comparison"]
     assert not {"matplotlib", "pandas", "sklearn", "jinja2", "ray", "IPython"} & {*answers["comparison"]}
 
@@ -99,7 +105,7 @@ def test_all_of_it_can_be_imported_beside_a_strangers_model(answers):
 
 
 def test_the_package_has_what_it_promises():
-    assert normbench.__all__ == sorted(normbench.__all__) and 9 <= len(normbench.__all__) <= 15
+    assert normbench.__all__ == sorted(normbench.__all__) and 9 <= len(normbench.__all__) <= 16
     assert {*normbench.__all__} <= {*dir(normbench)}
     for name in normbench.__all__:
         assert getattr(normbench, name).__doc__

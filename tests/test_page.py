@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from made_up import made_up_arms
 
+from normbench.checking import Cost, Price
 from normbench.comparison import Comparison, Result
 from normbench.training import Recipe
 
@@ -78,7 +79,23 @@ def test_numbers_are_written_as_everywhere(monkeypatch, page):
 
 def test_what_is_not_known_of_a_file_is_left_out(monkeypatch):
     page = without_figures(monkeypatch)
-    assert "Trained on" not in page and "Replaced" not in page
+    assert "Trained on" not in page and "Replaced" not in page and "What each costs" not in page
+
+
+def test_the_price_has_a_row_per_arm(monkeypatch):
+    costs = Cost("own", 0.2, 0.05, 2**20), Cost("GN", 0.25, 0.05, 2**21), Cost("<mine>", failure="it <cannot>")
+    page = without_figures(monkeypatch, price=Price(costs, "Measured on an abacus."))
+    table = page.partition("What each costs")[2].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
+    assert [row[0] for row in rows] == ["own (as it is)", "GN", "&lt;mine&gt;"]
+    assert rows[1][1:] == ["250 ms (+25 %)", "50.0 ms", "2.00 MiB (+100 %)"]
+    assert "it &lt;cannot&gt;" in page and "Measured on an abacus." in page
+
+
+def test_what_one_has_is_marked(monkeypatch):
+    made = replace(result(8), twins={"own": "GN"})
+    page = without_figures(monkeypatch, results=[made])
+    assert "<td>GN (yours)</td>" in page and "BN − GN (yours)" in page
 
 
 @pytest.mark.parametrize("seeds", (1, 2))

@@ -13,7 +13,7 @@ from normbench.comparison.differences import (
     share_seeds,
     typical_difference,
 )
-from normbench.comparison.network import Swapped
+from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.result import Comparison, Result
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "compare",
     "gap",
     "gaps",
+    "is_of_a_user",
     "same",
     "seeds_to_decide",
     "seeds_to_tell",

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from normbench.layers import OWN
+from normbench.layers import label as label_of
 from normbench.runs import Arm
 from normbench.stats import Difference, winners
+from normbench.training import Recipe
 from normbench.words import fixed, percent, roughly, span
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 # middle arm. Its mean says little then.
 UNSTABLE_POINTS, UNSTABLE_TIMES = 5, 5
 SELDOM = 0.005  # who wins less often is not named
+IN_WORDS = {"none": "the network without normalization", OWN: "the unchanged network"}
 
 
 def answer(result: "Result") -> str:
@@ -28,7 +32,11 @@ def answer(result: "Result") -> str:
         named = ", ".join(f"{name} in {percent(share)}" for name, share in likeliest if share >= SELDOM)
         sentences.append(f"If each were trained once, the best would be {named} of all cases.")
     for recipe, reason in result.failures.items():
-        sentences.append(f"{_in_words(result.labels[recipe])} has no result: {reason}.")
+        sentences.append(f"{_in_words(recipe, result.labels[recipe])} has no result: {reason.rstrip('.')}.")
+    trained = {recipe.norm: result.labels[recipe] for recipe in (*result.arms, *result.failures)}
+    for norm, twin in result.twins.items():
+        if norm != OWN and twin in trained:
+            sentences.append(f"{label_of(norm)} is the same network as {trained[twin]} here.")
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
@@ -45,8 +53,11 @@ def _verdict(result: "Result") -> list[str]:
     steady = {arm: _lead(result, best, arm) for arm in others if arm not in unstable}
     tied = [arm for arm, lead in steady.items() if lead.low <= 0]
     ahead = [f"of {_said(result, arm)} by {_points(lead)}" for arm, lead in steady.items() if lead.low > 0]
-    taken = "no normalization" if best.recipe.norm == "none" else name
-    sentences = _tie(result, [best, *tied], mean) if tied else [f"Take {taken}: {mean} on average."]
+    if tied:
+        sentences = _tie(result, [best, *tied], mean) + _cheapest(result, [best, *tied])
+    else:
+        taken = "no normalization" if best.recipe.norm == "none" else name
+        sentences = [f"{'Keep' if best.recipe.norm == result.yours else 'Take'} {taken}: {mean} on average."]
     sentences += [f"{name} is clearly ahead {_listed(ahead)}."] if ahead else []
     return sentences + [_instability(result, arm) for arm in unstable]
 
@@ -73,6 +84,22 @@ def _tie(result: "Result", group: Sequence[Arm], mean: str) -> list[str]:
         f"{_said(result, best)} has the highest mean, {mean}, ahead of {_said(result, nearest)} by "
         f"{_points(_lead(result, best, nearest))}.",
         f"If that lead is real, it would take {what_tells} to see it.",
+        *(["So no change is shown to be a gain."] if any(arm.recipe.norm == result.yours for arm in group) else []),
+    ]
+
+
+def _cheapest(result: "Result", tied: Sequence[Arm]) -> list[str]:
+    """Say which of several arms costs least time in training, if that was measured and differs by a tenth or more."""
+    seconds = {arm: cost for arm in tied if (cost := result.step_seconds.get(arm.recipe.norm)) is not None}
+    if len(seconds) < len(tied):
+        return []
+    cheapest, dearest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
+    if seconds[dearest] < 1.1 * seconds[cheapest]:
+        return []
+    digits = 1 if seconds[cheapest] > 0.01 else 2
+    return [
+        f"Of these, {_said(result, cheapest)} trains fastest: {fixed(1000 * seconds[cheapest], digits)} ms per step, "
+        f"{_said(result, dearest)} takes {fixed(1000 * seconds[dearest], digits)}."
     ]
 
 
@@ -94,12 +121,12 @@ def _lead(result: "Result", better: Arm, other: Arm) -> Difference:
 
 
 def _said(result: "Result", arm: Arm) -> str:
-    return _in_words(result.labels[arm.recipe])
+    return _in_words(arm.recipe, result.labels[arm.recipe])
 
 
-def _in_words(label: str) -> str:
+def _in_words(recipe: Recipe, label: str) -> str:
     """Name an arm in a sentence, in which "none" would say something else."""
-    return "the network without normalization" if label == "none" else label
+    return IN_WORDS.get(label, label) if label == recipe.norm else label
 
 
 def _points(lead: Difference) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from normbench import defaults
-from normbench.comparison.candidates import Candidate, Original, candidates, original, preview
-from normbench.comparison.network import Swapped
+from normbench.comparison.candidates import Candidate, Original, candidates, original, preview, without_twins
+from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
 from normbench.data import Dataset
 from normbench.runs import Arms, Engine, local
+from normbench.swapping import Make
 from normbench.training import Recipe, Trainer
 
 HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
@@ -26,7 +27,7 @@ MOST_HELD_OUT = 10_000  # images
 def compare(
     build: str | Callable[..., nn.Module],
     data: Dataset,
-    arms: Sequence[str] = defaults.ARMS,
+    arms: Sequence[str | Make] | Mapping[str, str | Make] = defaults.ARMS,
     seeds: int = defaults.SEEDS,
     epochs: int = defaults.EPOCHS,
     batch_size: int | Sequence[int] = defaults.BATCH_SIZE,
@@ -38,6 +39,7 @@ def compare(
     workers: int = 1,
     engine: Engine | None = None,
     images: int | None = None,
+    price: bool = True,
     progress: bool = True,
 ) -> Comparison:
     """Train a network with each normalization in the place of its own, on equal terms, and say which is best.
@@ -54,7 +56,9 @@ def compare(
     Args:
         build: what makes the network, as `Swapped` takes it.
         data: what to train and test on.
-        arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, none; "GN:8" for eight groups.
+        arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, RMS, DyT, none, …; "GN:8" for eight groups;
+            "own" for the network as it is; "my_norms.py:MyNorm" for a layer of your own. Or a dict, in which a layer of
+            your own is a function of the number of channels: {"BN": "BN", "mine": lambda channels: MyNorm(channels)}.
         seeds: runs per arm; two give an interval, five a useful one.
         epochs: how often a run sees every training image.
         batch_size: training images per step; several for an answer by batch size.
@@ -65,6 +69,7 @@ def compare(
         workers: runs side by side on this machine.
         engine: carries the runs out in another way, as `normbench.runs.on_ray` does.
         images: how many of the training images are used, a random subset; by default all.
+        price: whether to measure what each arm costs: time and memory of a training step, time of an inference step.
         progress: whether to print what is done.
 
     Raises ValueError if the network cannot be built, has no normalization or cannot be trained on the images, and for
@@ -72,8 +77,13 @@ def compare(
     """
     engine_here = local(workers)  # raises for a wrong number
     sizes = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
-    wanted = [Recipe(norm, epochs=epochs, augment=augment, weight_decay=weight_decay) for norm in arms]
-    plan = _plan(Swapped(build), _shuffled(data).first(images), wanted, sizes, seeds, rates)
+    makers = _makers(arms)
+    wanted = [Recipe(norm, epochs=epochs, augment=augment, weight_decay=weight_decay) for norm in makers]
+    given = {norm: made for norm, made in makers.items() if is_of_a_user(norm)}
+    network = Swapped(build, given)
+    for norm in given:
+        network.layer(norm)  # raises for a name of nothing
+    plan = _plan(network, _shuffled(data).first(images), wanted, sizes, seeds, rates, price)
     fingerprints = {made.recipe.norm: made.fingerprint for made in plan.candidates if not made.failure}
     trainer = Trainer("train", plan.network)
     trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, engine or engine_here, progress)
@@ -83,7 +93,21 @@ def compare(
         made.net = None  # its memory is for the runs
     results = [_result(plan, trainings, size) for size in sizes]
     images_used = len(plan.data.y_train), len(plan.data.y_test)
-    return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced)
+    return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced, plan.original.price)
+
+
+def _makers(arms: Sequence[str | Make] | Mapping[str, str | Make]) -> dict[str, str | Make]:
+    """Return what makes the layers of each arm, by its norm; a function's norm is its name with (): "mine()"."""
+    if isinstance(arms, str):
+        raise ValueError(f"give several arms, as in arms=({arms!r}, 'none'), got the text {arms!r}")
+    named = arms.items() if isinstance(arms, Mapping) else [(getattr(norm, "__name__", ""), norm) for norm in arms]
+    listed = [(made if isinstance(made, str) else f"{name}()", made) for name, made in named]
+    for _, made in listed:
+        if not isinstance(made, str) and not callable(made):
+            raise ValueError(f"an arm is a norm such as 'GN:8', or a function of the channels, got {made!r}")
+    if len(dict(listed)) < len(listed):
+        raise ValueError(f"give each arm once, got {', '.join(norm for norm, _ in listed)}")
+    return dict(listed)
 
 
 @dataclass(frozen=True)
@@ -97,6 +121,7 @@ class _Plan:
     grid: list[float]
     seeds: int
     candidates: list[Candidate]
+    twins: dict[str, str]
 
     @property
     def sizes(self) -> set[int]:
@@ -110,15 +135,21 @@ def _plan(
     sizes: Sequence[int],
     seeds: int,
     rates: Sequence[float],
+    price: bool,
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
     n_held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.y_train))))
     _check(wanted, seeds, rates, sizes, len(data.y_train) - n_held_out)
-    known = original(network, data, max(sizes))
+    known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
     held_out, grid = data.hold_out(n_held_out), sorted(set(rates))
     parts = (data, held_out) if len(grid) > 1 else (data,)
     made = candidates(network, [replace(recipe, batch_size=size) for size in sizes for recipe in wanted], parts)
-    return _Plan(network, known, data, held_out, grid, seeds, made)
+    made, twins = without_twins(made)
+    if len({candidate.recipe.norm for candidate in made}) < 2:
+        raise ValueError(
+            f"{' and '.join(recipe.label for recipe in wanted)} are the same network here: give another arm"
+        )
+    return _Plan(network, known, data, held_out, grid, seeds, made, twins)
 
 
 def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: Sequence[int], left: int) -> None:
@@ -142,7 +173,7 @@ def _shuffled(data: Dataset) -> Dataset:
 
 def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
     """Print what is compared, how many runs are missing, and about how long they take."""
-    trainings.tell(preview(plan.network.name, plan.original, plan.data))
+    trainings.tell(preview(plan.network.name, plan.original, plan.data, plan.twins))
     usable = [made for made in plan.candidates if not made.failure]
     left = missing(trainings, [made.recipe for made in usable], plan.grid, plan.seeds, plan.data, plan.held_out)
     if line := estimate(left, usable, plan.data, workers):
@@ -167,4 +198,5 @@ def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
     trained = trainings.run(chosen, range(1, plan.seeds + 1), plan.data)
     failures |= {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
     arms = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
-    return Result(size, arms, failures, tried)
+    seconds = plan.original.step_seconds if size == max(plan.sizes) else {}
+    return Result(size, arms, failures, tried, plan.twins, seconds)

@@ -7,7 +7,7 @@ This file touches process-wide state: it adds a user's file to `sys.modules`, an
 import inspect
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,8 +23,9 @@ from torch.nn.parameter import is_lazy
 from normbench.comparison.neighbours import first_on_path
 from normbench.data import Dataset
 from normbench.device import seeded
-from normbench.swapping import normalizations, swap
-from normbench.training import Recipe
+from normbench.layers import OWN, parse
+from normbench.swapping import Make, normalizations, swapped
+from normbench.training import Recipe, labels
 
 Build = Callable[..., nn.Module]
 
@@ -47,15 +48,20 @@ class Swapped:
         network: a function that makes the network, or its name: "file.py:function", "package.module:function" or
             "torchvision:resnet18". It is called with whichever of num_classes, in_channels and size, (H, W), it
             accepts.
+        makers: what makes normalization layers of the user's own, by norm: functions of the number of channels, or
+            their names, as that of the network.
     """
 
     network: str | Build
-    _packed: bytes = field(default=b"", init=False, repr=False, compare=False)
+    makers: Mapping[str, str | Make] = field(default_factory=dict, hash=False)
+    _packed: Mapping[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        path = _file_of(self.network)
-        packed = self._packed or (zlib.compress(_read(path)) if path else b"")
-        return {"network": self.network, "_packed": packed}  # packed, its "__main__" is not taken for the trainer's
+        named = (name for name in (self.network, *self.makers.values()) if isinstance(name, str))
+        files = {_source(name): path for name in named if (path := _file_of(name))}
+        packed = {name: self._packed.get(name) or zlib.compress(_read(path)) for name, path in files.items()}
+        # Packed, a file's "__main__" is not taken for the trainer's.
+        return {"network": self.network, "makers": dict(self.makers), "_packed": packed}
 
     def __call__(self, recipe: Recipe, data: Dataset) -> nn.Module:
         """Build the network for images of `data`, on the CPU; a seed gives every normalization the same weights.
@@ -64,19 +70,45 @@ class Swapped:
 
         Raises ValueError if it cannot be found, built or swapped.
         """
-        return swap(self.original(data, recipe.seed), recipe.norm, example=_example(data))
+        return swapped(self.original(data, recipe.seed), self.layer(recipe.norm), example=_example(data))[0]
+
+    def layer(self, norm: str) -> str | Make:
+        """Return what `swap` takes for a norm: the norm itself, or the function that makes the user's own layer."""
+        return self._found(self.makers[norm]) if norm in self.makers else norm
+
+    def _found(self, function: "str | Callable[..., nn.Module]") -> Build:
+        """Find a function by its name, with the modules beside it."""
+        if not isinstance(function, str):
+            return function
+        with first_on_path(folder) if (folder := _folder_of(function)) else nullcontext():
+            return _function(function, self._packed.get(_source(function), b""))
+
+    def priced(self, norms: Iterable[str]) -> dict[str, str | Make]:
+        """Return what `check` takes to price these norms: each by the name of its arm.
+
+        Raises ValueError for a norm that is not known, and for a layer of the user's own that cannot be found.
+        """
+        return {name: self.layer(recipe.norm) for recipe, name in labels(map(Recipe, norms)).items()}
 
     def original(self, data: Dataset, seed: int = 0) -> nn.Module:
         """Build the network as it is before the swap; lazy layers get their shapes."""
-        channels, height, width = data.image_shape
-        offered = {"num_classes": len(data.classes), "in_channels": channels, "size": (height, width)}
+        return self.built(data.image_shape, len(data.classes), seed, lambda: _example(data))
+
+    def built(
+        self, shape: tuple[int, ...], num_classes: int, seed: int = 0, example: Callable[[], Tensor] | None = None
+    ) -> nn.Module:
+        """Build the network as it is, for inputs of a shape, (C, H, W); with an example lazy layers get their shapes.
+
+        Raises ValueError if it cannot be found or built.
+        """
+        offered = {"num_classes": num_classes, "in_channels": shape[0], "size": shape[1:]}
         with seeded(seed):
             net = _called(self.network, self._packed, offered)
             first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
-            if data.is_grey and first is not None and first.in_channels == 3:
+            if shape[0] == 1 and first is not None and first.in_channels == 3:
                 net = nn.Sequential(ThreeTimes(), net)
-            if any(is_lazy(values) for values in chain(net.parameters(), net.buffers())):
-                _shape(net, _example(data))
+            if example is not None and any(is_lazy(values) for values in chain(net.parameters(), net.buffers())):
+                _shape(net, example())
         return net
 
     def layers(self, data: Dataset) -> dict[str, nn.Module]:
@@ -90,9 +122,17 @@ class Swapped:
         return f"{path.stem}.{function}" if path else function
 
 
-def _called(network: str | Build, packed: bytes, offered: Mapping[str, object]) -> nn.Module:
+def is_of_a_user(norm: str) -> bool:
+    """Tell whether a norm names a layer of the user's own. Raises ValueError for one that is not known."""
+    return norm != OWN and not parse(norm).is_known
+
+
+def _called(network: str | Build, packed: Mapping[str, bytes], offered: Mapping[str, object]) -> nn.Module:
     with first_on_path(folder) if (folder := _folder_of(network)) else nullcontext():  # a function may import, too
-        build = _function(network, packed) if isinstance(network, str) else network
+        build = network
+        if isinstance(network, str):
+            build = _function(network, packed.get(_source(network), b""))
+        assert not isinstance(build, str)
         parameters = inspect.signature(build).parameters
         arguments = {name: value for name, value in offered.items() if name in parameters}
         try:
@@ -121,9 +161,14 @@ def _name(network: str | Build) -> str:
     return network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
 
 
+def _source(name: str) -> str:
+    """Return where a function is looked for, as its name says it: "file.py" of "file.py:function"."""
+    return name.rpartition(":")[0]
+
+
 def _file_of(network: str | Build) -> Path | None:
     """Return the file of a network that is named file.py:function."""
-    source = _name(network).rpartition(":")[0]
+    source = _source(_name(network))
     return Path(source) if source.endswith(".py") else None
 
 
@@ -140,7 +185,7 @@ def _function(name: str, packed: bytes) -> Build:
     source, colon, function = name.rpartition(":")
     if not colon or not function:
         raise ValueError(
-            f"{name!r} names no network; give file.py:function, package.module:function or torchvision:name"
+            f"{name!r} names no function; give file.py:function, package.module:function or torchvision:name"
         )
     if source == "torchvision":
         return _of_torchvision(function)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader
 
 from normbench import words
+from normbench.checking import price_table
 from normbench.data import title
 from normbench.figures import png
 from normbench.stats import MOST_SEEDS
@@ -32,6 +33,7 @@ def body(comparison: "Comparison", command: str = "") -> str:
             comparison=comparison,
             title=title(comparison.data),
             most_seeds=MOST_SEEDS,
+            price=price_table(comparison.price) if comparison.price else None,
             figures={name: _data_url(figure) for name, figure in comparison.figures().items()},
             made_by={
                 "Command": command,

@@ -7,9 +7,11 @@ from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from normbench.checking.price import Price
 from normbench.comparison.answer import answer
 from normbench.comparison.differences import Pair, gaps, seeds_to_tell
 from normbench.data import HELD_OUT, is_held_out
+from normbench.layers import OWN
 from normbench.runs import Arm, Arms, arms, frame, read
 from normbench.stats import Difference, superiority
 from normbench.training import Recipe, labels
@@ -28,17 +30,29 @@ class Result:
         arms: those whose runs all came to their end, each with the learning rate that was chosen for it.
         failures: why the others have no result.
         tried: the runs that chose the rates, scored on held-out training images; empty for a single rate.
+        twins: arms whose network is that of another one, by norm; that one was trained, and stands for both.
+        step_seconds: how long a training step takes, by norm, as far as it was measured.
     """
 
     batch_size: int
     arms: Arms
     failures: Mapping[Recipe, str] = field(default_factory=dict)
     tried: Arms = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def yours(self) -> str:
+        """The norm of the arm that is the network as it is; "" if none of them is."""
+        own = self.twins.get(OWN, OWN)
+        return own if any(recipe.norm == own for recipe in (*self.arms, *self.failures)) else ""
 
     @cached_property
     def labels(self) -> dict[Recipe, str]:
         """A label for each arm, those that failed too, that no other has."""
-        return labels([*self.arms, *self.failures])
+        named = labels([*self.arms, *self.failures])
+        of_own = {recipe for recipe in named if recipe.norm == self.yours != OWN}
+        return {recipe: label + " (yours)" * (recipe in of_own) for recipe, label in named.items()}
 
     @cached_property
     def ranked(self) -> list[Arm]:
@@ -97,6 +111,7 @@ class Comparison:
         results: one for each batch size.
         images: how many training and how many test images; None if it was read from a file, which does not say.
         replaced: the types of the network's own normalization layers, and how many of each; None likewise.
+        price: what each arm costs; None if it was not measured.
     """
 
     network: str
@@ -104,6 +119,7 @@ class Comparison:
     results: Sequence[Result]
     images: tuple[int, int] | None = None
     replaced: Mapping[str, int] | None = None
+    price: Price | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], network: str) -> "Comparison":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from normbench.data import Dataset, augmentation
 from normbench.device import device_name
+from normbench.layers import BatchRenorm
 from normbench.training.checkpoint import Checkpoint
 from normbench.training.checks import check_network
 from normbench.training.fingerprint import network_fingerprint
@@ -63,6 +64,9 @@ def train(
     fingerprint = identity(net, data)
     net = placed(net, data.device)
     steps = recipe.epochs * math.ceil(n / recipe.batch_size)
+    for layer in net.modules():
+        if isinstance(layer, BatchRenorm):
+            layer.plan(steps)
     optimizers = Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps)
     step = Step(used, net, optimizers, Penalty(net, recipe.l1, recipe.l2, recipe.proximal), recorded)
     generator = torch.Generator().manual_seed(recipe.seed)

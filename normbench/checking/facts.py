@@ -1,0 +1,194 @@
+"""The facts about each normalization of a network: what it is, how many numbers share a statistic, what it takes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from normbench.layers import GhostBatchNorm2d, LayerNormOfTokensOrMaps
+from normbench.recognition import Known
+from normbench.swapping import recognized
+from normbench.watching import Watched
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One normalization layer.
+
+    Attributes:
+        path: where it stands in the network; "" for the network itself.
+        layer: the name of its class.
+        kind: BN, GN, LN, LN_C, IN, …, as in the table of normalizations; or "unknown".
+        channels: how many; None if that is not known.
+        groups: of group norm; None for others.
+        shape: of its input, with the batch; None if the network did not call it.
+        numbers: how many numbers share a statistic in training, in the smallest set; None where there is no such set.
+        share_of_parameters: of all of the network's, from 0 to 1.
+        share_of_time: of the time that the network's forward pass takes; None where it was not measured.
+    """
+
+    path: str
+    layer: str
+    kind: str
+    channels: int | None
+    groups: int | None
+    shape: tuple[int, ...] | None
+    numbers: int | None
+    share_of_parameters: float
+    share_of_time: float | None = None
+
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether its statistics are those of a batch, or of a part of one."""
+        return self.kind == "BN" or self.kind.startswith("BN:") or self.kind == "BRN"
+
+    @property
+    def is_per_channel(self) -> bool:
+        """Whether it subtracts a mean from each channel by itself."""
+        return self.is_batch_norm or self.is_instance_norm
+
+    @property
+    def is_instance_norm(self) -> bool:
+        """Whether each channel of each image is a set; so it is in group norm with as many groups as channels."""
+        return self.kind == "IN" or (self.groups is not None and self.groups == self.channels)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a network.
+
+    Attributes:
+        net: the network.
+        seen: what was seen in a forward pass.
+        rows: one per normalization layer, in the order in which the network names them.
+        known: by path, the layers that can be replaced.
+        left: by path, the layers that look like a normalization and cannot be replaced, with the reason.
+        batch: how many images the example has.
+    """
+
+    net: nn.Module
+    seen: Watched
+    rows: tuple[Row, ...]
+    known: Mapping[str, Known]
+    left: Mapping[str, str]
+    batch: int
+
+
+def facts(net: nn.Module, seen: Watched, batch: int, shares_of_time: Mapping[str, float]) -> Facts:
+    """Gather the facts about `net`, of which a forward pass was watched."""
+    found_at = recognized(net, seen)
+    total = sum(values.numel() for values in net.parameters())
+    rows, known, left = [], {}, {}
+    for path, found in found_at.items():
+        layer = net.get_submodule(path)
+        own = sum(values.numel() for values in layer.parameters(recurse=False))
+        shape = seen.shapes.get(path)
+        if isinstance(found, Known):
+            known[path] = found
+            numbers = None if shape is None else numbers_of(layer, found, shape)
+            kind, channels, groups = found.kind, found.channels, found.groups if found.kind == "GN" else None
+        else:
+            left[path] = found
+            kind, channels, groups, numbers = UNKNOWN, None, None, None
+        share = own / total if total else 0.0
+        time_share = shares_of_time.get(path)
+        rows.append(Row(path, type(layer).__name__, kind, channels, groups, shape, numbers, share, time_share))
+    return Facts(net, seen, tuple(rows), known, left, batch)
+
+
+def channels_are_last(known: Known, axes: int) -> bool:
+    """Tell whether the channels of an input with so many axes are its last axis."""
+    return known.last if known.last is not None else axes in known.last_axes
+
+
+def numbers_of(layer: nn.Module, known: Known, shape: tuple[int, ...]) -> int | None:
+    """Count the numbers that share one mean and variance in training, in the smallest set; None if none do.
+
+    A batch that ghost batch norm cannot divide leaves a smaller set at its end.
+
+    Args:
+        layer: the layer.
+        known: what it is.
+        shape: of its input, (N, C, …) or (N, …, C).
+    """
+    images, channels = shape[0], known.channels
+    last = channels_are_last(known, len(shape))
+    positions = prod(shape[1:-1] if last else shape[2:])
+    match known.kind:
+        case "FrozenBN" | "DyT" | "Derf":
+            return None
+        case "LN":
+            of_tokens = isinstance(layer, LayerNormOfTokensOrMaps) and len(shape) <= 3
+            return channels if of_tokens else channels * positions
+        case "GN":
+            return channels // (known.groups or 1) * positions
+        case "IN":
+            return positions
+        case "LN_C" | "RMS":
+            return channels
+        case "LN_CHW":
+            return prod(getattr(layer, "normalized_shape", shape[1:]))
+    if isinstance(layer, GhostBatchNorm2d) and layer.images is not None and layer.images < images:
+        return (images % layer.images or layer.images) * positions
+    return images * positions
+
+
+def synchronized(device: torch.device) -> float:
+    """Return the time in seconds, once the device has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def shares_of_time(
+    net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str], budget: float = 0.7
+) -> dict[str, float]:
+    """Measure the share of the forward time that each of the layers takes, by path: the least of up to three passes.
+
+    The network runs in training mode, or in evaluation mode if it cannot. Its running averages move: give a copy.
+    """
+    device = inputs[0].device
+    spent: dict[str, float] = {}
+    best: dict[str, float] = {}
+    layers = {path: net.get_submodule(path) for path in paths}
+    entered: dict[str, float] = {}
+    handles = []
+    for path, layer in layers.items():
+
+        def enter(module: nn.Module, inputs: object, path: str = path) -> None:
+            entered[path] = synchronized(device)
+
+        def leave(module: nn.Module, inputs: object, output: object, path: str = path) -> None:
+            spent[path] = spent.get(path, 0.0) + synchronized(device) - entered[path]
+
+        try:
+            handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
+        except RuntimeError:  # a scripted layer takes no hooks
+            continue
+    least, started = float("inf"), time.perf_counter()
+    net.train()
+    try:
+        for _ in range(3):
+            spent.clear()
+            begun = synchronized(device)
+            try:
+                with torch.no_grad():
+                    net(*inputs)
+            except Exception:
+                if not net.training:
+                    raise
+                net.eval()
+                continue
+            if (seconds := synchronized(device) - begun) < least:
+                least, best = seconds, dict(spent)
+            if time.perf_counter() - started > budget:
+                break
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: seconds / least for path, seconds in best.items()}

@@ -1,0 +1,260 @@
+"""One normalization layer replaced by another: what the new one takes over from the old, and from where it stands."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import prune
+
+from normbench.layers import (
+    NORMALIZATIONS,
+    STANDARDIZING,
+    Affine,
+    BatchRenorm,
+    ChannelsByAxes,
+    ChannelsLast,
+    FrozenBatchNorm,
+    GhostBatchNorm2d,
+    InFloat32,
+    Place,
+    Spec,
+    make,
+    parse,
+)
+from normbench.recognition import Known, is_of_torch, looks_like_a_norm
+from normbench.watching import Watched
+
+Make = Callable[[int], nn.Module]
+MAPS = (nn.BatchNorm2d, nn.InstanceNorm2d)  # layers whose inputs must be (N, C, H, W)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
+
+
+class Places:
+    """Where the normalization layers of a network stand: what comes before them, and what they get.
+
+    Args:
+        net: the network.
+        known: the normalization layers that can be replaced, by path.
+        seen: what was seen in a forward pass; None if the network was not run.
+    """
+
+    def __init__(self, net: nn.Module, known: dict[str, Known], seen: Watched | None):
+        self.net, self.known, self.seen = net, known, seen
+        self.layers = dict(net.named_modules())
+        self.registered_before: dict[str, nn.Module | None] = {}
+        before = None
+        for path, layer in net.named_modules():
+            if path in known or looks_like_a_norm(layer):
+                self.registered_before[path] = before
+            elif not any(True for _ in layer.children()) and any(True for _ in layer.parameters(recurse=False)):
+                before = layer
+        self.branches = self._branches(seen) if seen is not None else {}
+
+    def _branches(self, seen: Watched) -> dict[str, int]:
+        """The layers at the end of residual branches, or, if there are none, at their start.
+
+        Each has the number of branches that are added up, until another normalization makes the sum small again.
+        """
+        stages: list[list[str]] = [[]]
+        for path, other in seen.ends.items():
+            if path in self.known:
+                if other in self.known:
+                    stages.append([])
+                stages[-1].append(path)
+        if not any(stages):
+            stages = [[path for path in self.known if path in seen.starts]]
+        return {path: len(stage) for stage in stages for path in stage}
+
+    def place(self, path: str) -> Place:
+        """Return the place of a layer, as far as it is known."""
+        known = self.known[path]
+        shape = self.seen.shapes.get(path) if self.seen is not None else None
+        if shape is not None:
+            last = known.last if known.last is not None else len(shape) in known.last_axes
+            return Place(known.channels, last, len(shape), tuple(shape[1:-1] if last else shape[2:]))
+        axes = 4 if isinstance(self.layers[path], MAPS) else max(known.axes) if len(known.axes) == 1 else None
+        of_vectors = isinstance(self.layers[path], nn.BatchNorm1d) or known.last  # inputs may have one position
+        return Place(known.channels, bool(known.last), axes, (1,) if of_vectors and axes is None else None)
+
+    def before(self, path: str) -> nn.Module | None:
+        """Return the layer whose output a layer is given; as the layers are registered if that was not seen."""
+        if self.seen is None or path not in self.seen.shapes:
+            return self.registered_before.get(path)
+        source = self.seen.sources.get(path)
+        return None if source is None else self.layers.get(source)
+
+    def has_bias_before(self, path: str) -> bool:
+        """Tell whether the layer before adds a number to each of the channels."""
+        bias = getattr(self.before(path), "bias", None)
+        return isinstance(bias, Tensor) and not is_lazy(bias) and bias.shape == (self.known[path].channels,)
+
+    def to_standardize(self) -> dict[str, nn.Module]:
+        """Return the convolutions before the layers, by path; not those whose filters have a single weight."""
+        before = {self.before(path) for path in self.known}
+        return {
+            path: layer
+            for path, layer in self.layers.items()
+            if layer in before and type(layer) in STANDARDIZING and layer.weight[0].numel() > 1  # type: ignore[index, union-attr]
+        }
+
+
+def standardizing(convolution: nn.Module) -> nn.Module:
+    """Return a convolution with the same weights that uses them standardized."""
+    new = copy.copy(convolution)
+    new.__class__ = STANDARDIZING[type(convolution)]
+    return new
+
+
+def replacement(path: str, norm: str | Make, places: Places) -> nn.Module:
+    """Make what stands in the place of a layer after a swap; the layer itself if it is that already.
+
+    Raises ValueError, which names the layer, if it cannot be made.
+    """
+    layer, known, place = places.layers[path], places.known[path], places.place(path)
+    if not callable(norm) and is_that_already(layer, known, parse(norm), place):
+        return layer
+    weight, bias = as_parameter(known.weight), as_parameter(known.bias)
+    try:
+        if callable(norm):
+            new = _of_a_user(norm, place, weight, bias)
+        elif parse(norm).name == "none":
+            new = _without(path, place, weight, bias, places)
+        else:
+            new = _of_the_table(layer, known, norm, place, weight, bias)
+            _place_on(new, layer, known, places)
+    except ValueError as error:
+        raise ValueError(f"layer {path!r}: {error}" if path else str(error)) from error
+    new = _wrapped(new, known, place).train(layer.training)
+    for hooks in HOOKS:
+        some = {key: hook for key, hook in getattr(layer, hooks).items() if not is_of_torch(hook)}
+        getattr(new, hooks).update(some)
+    return new
+
+
+def is_that_already(layer: nn.Module, known: Known, spec: Spec, place: Place) -> bool:
+    """Tell whether a layer is what a norm asks for."""
+    if isinstance(layer, nn.SyncBatchNorm):
+        return False  # it works on GPUs alone
+    if spec.name == "LN" and known.kind == "LN_C" and place.last:
+        return place.axes is not None and place.axes <= 3  # layer norm of tokens
+    if spec.name == "GN":
+        return known.kind == "GN" if spec.number is None else known.groups == spec.number
+    return known.kind == (spec.name if spec.number is None else f"{spec.name}:{spec.number}")
+
+
+def _wrapped(new: nn.Module, known: Known, place: Place) -> nn.Module:
+    if known.last is None and place.axes is None:
+        new = ChannelsByAxes(new, sorted(known.last_axes))
+    if known.in_float32 and not isinstance(new, nn.Identity):
+        new = InFloat32(new)
+    return nn.Sequential(new, *known.after) if known.after else new
+
+
+def _of_the_table(
+    layer: nn.Module, known: Known, norm: str, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None
+) -> nn.Module:
+    new = make(norm, place)
+    inner = inside(new)
+    if hasattr(inner, "eps"):
+        inner.eps = known.eps
+    by_element = NORMALIZATIONS[parse(norm).name].needs_size
+    for part, values in (("weight", weight), ("bias", bias)):
+        if hasattr(inner, part):
+            setattr(inner, part, _of_elements(values, place.size) if by_element else values)
+    if hasattr(inner, "running_mean") and _is_batch_norm(known.kind):
+        _keep_averages(inner, layer, known)
+    for part in ("weight", "bias"):
+        mask = getattr(layer, f"{part}_mask", None)  # of pruning
+        if mask is not None and getattr(inner, part, None) is not None and mask.shape == getattr(inner, part).shape:
+            prune.custom_from_mask(inner, part, mask)
+    return new
+
+
+def _is_batch_norm(kind: str) -> bool:
+    return kind in ("BN", "BRN", "FrozenBN") or kind.startswith("BN:")
+
+
+def _keep_averages(new: Any, layer: nn.Module, known: Known) -> None:
+    """Hand on the running averages of one kind of batch norm to another, or that there are none."""
+    new.momentum = getattr(layer, "momentum", new.momentum)
+    if known.mean is None and not isinstance(new, (BatchRenorm, FrozenBatchNorm, GhostBatchNorm2d)):
+        new.track_running_stats = False
+        new.running_mean = new.running_var = new.num_batches_tracked = None
+        return
+    tracked = getattr(layer, "num_batches_tracked", None)
+    averages = {"running_mean": known.mean, "running_var": known.variance, "num_batches_tracked": tracked}
+    for name, values in averages.items():
+        if values is not None and getattr(new, name, None) is not None:
+            setattr(new, name, values.detach().clone().reshape(getattr(new, name).shape))
+
+
+def _place_on(new: nn.Module, layer: nn.Module, known: Known, places: Places) -> None:
+    """Move a new layer to the device, and give it the dtype, of the old one; or of the network if that has none."""
+    candidates = (known.weight, known.bias, known.mean, *places.net.parameters(), *places.net.buffers())
+    like = next((t for t in candidates if t is not None and t.is_floating_point() and not is_lazy(t)), None)
+    if like is not None:
+        new.to(like.device, like.dtype)
+
+
+def inside(new: nn.Module) -> Any:
+    """The normalization itself of a layer made for a place."""
+    return new.norm if isinstance(new, (ChannelsLast, ChannelsByAxes, InFloat32)) else new
+
+
+def _of_a_user(norm: Make, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None) -> nn.Module:
+    try:
+        new = norm(place.channels)
+    except Exception as error:
+        raise ValueError(f"your layer cannot be made for {place.channels} channels: {error}") from error
+    if not isinstance(new, nn.Module):
+        raise ValueError(f"your function must return a torch.nn.Module, but it returned {type(new).__name__}")
+    placed = weight if weight is not None else bias
+    if placed is not None:
+        new.to(placed.device, placed.dtype)
+    for part, values in (("weight", weight), ("bias", bias)):
+        own = getattr(new, part, None)
+        if isinstance(own, nn.Parameter) and values is not None and own.shape == values.shape:
+            setattr(new, part, values)
+    return ChannelsLast(new) if place.last else new
+
+
+def _without(
+    path: str, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None, places: Places
+) -> nn.Module:
+    """What "none" leaves: β, and at the end of a residual branch a scale."""
+    kept = None if bias is None or (places.has_bias_before(path) and not _is_any(bias)) else bias
+    scale = None
+    if weight is not None and weight.device.type != "meta" and not _is_any(weight):
+        scale = weight  # the branch starts at 0, as it is meant to
+    elif path in places.branches:
+        like = weight if weight is not None else next(places.net.parameters(), torch.ones(1))
+        scale = nn.Parameter(torch.full((1,), places.branches[path] ** -0.5, device=like.device, dtype=like.dtype))
+    return nn.Identity() if kept is None and scale is None else Affine(scale, kept, place.last)
+
+
+def _is_any(values: Tensor) -> bool:
+    """Tell whether any of the numbers is not 0; they are taken for 0 where there are none, on the device "meta"."""
+    return values.device.type != "meta" and bool(values.detach().any())
+
+
+def as_parameter(values: Tensor | None) -> nn.Parameter | None:
+    """γ or β with a number per channel, from (C,), (C, 1, 1) or (C, H, W); a buffer becomes a parameter."""
+    if values is None:
+        return None
+    if isinstance(values, nn.Parameter) and values.ndim == 1:
+        return values
+    flat = values.detach().clone()
+    if flat.ndim > 1:
+        flat = flat.flatten() if flat.numel() == max(flat.shape) else flat.flatten(1).mean(dim=1)
+    return nn.Parameter(flat, requires_grad=not isinstance(values, nn.Parameter) or values.requires_grad)
+
+
+def _of_elements(weights: nn.Parameter | None, size: tuple[int, ...] | None) -> nn.Parameter | None:
+    """γ or β with a number per element, (C, H, W), from (C,)."""
+    if weights is None or size is None:
+        return weights
+    spread = weights.detach().view(-1, *[1] * len(size)).repeat(1, *size)
+    return nn.Parameter(spread, requires_grad=weights.requires_grad)

@@ -1,0 +1,245 @@
+"""One forward pass of a network, watched: which normalization functions are called, by which layer, on what."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+NORM_FUNCTIONS = {
+    F.batch_norm: "F.batch_norm",
+    F.group_norm: "F.group_norm",
+    F.instance_norm: "F.instance_norm",
+    F.layer_norm: "F.layer_norm",
+    F.rms_norm: "F.rms_norm",
+    F.local_response_norm: "F.local_response_norm",
+    torch.batch_norm: "F.batch_norm",
+    torch.group_norm: "F.group_norm",
+    torch.instance_norm: "F.instance_norm",
+    torch.layer_norm: "F.layer_norm",
+    torch.rms_norm: "F.rms_norm",
+    torch.native_batch_norm: "F.batch_norm",
+    torch.native_layer_norm: "F.layer_norm",
+    torch.native_group_norm: "F.group_norm",
+}
+SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
+
+
+@dataclass
+class Watched:
+    """What was seen in one forward pass.
+
+    Attributes:
+        called: normalization functions by the path of the innermost layer that called them, with how often.
+        shapes: the shape of each layer's first input, by path; the smallest one of several calls.
+        added: the paths of layers whose output is one of the two terms of a sum.
+        ends: those at the end of a residual branch: of two terms, the one that went through more layers; in the order
+            of the sums, each with the path of the layer whose output is the other term (None if it is of no layer).
+        starts: the paths of layers whose input is, later, a term of a sum, as at the start of a residual branch.
+        sources: for each layer, by path, the layer whose output it was given unchanged.
+        pooled: the paths of layers whose output goes straight into a mean over all positions.
+        dropped: for each layer, by path, the layers whose dropout its input went through since the last batch norm.
+    """
+
+    called: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    added: set[str] = field(default_factory=set)
+    ends: dict[str, str | None] = field(default_factory=dict)
+    starts: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    pooled: set[str] = field(default_factory=set)
+    dropped: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+POOLINGS = {
+    F.adaptive_avg_pool1d,
+    F.adaptive_avg_pool2d,
+    F.adaptive_avg_pool3d,
+    F.avg_pool1d,
+    F.avg_pool2d,
+    F.avg_pool3d,
+}
+MEANS = {torch.mean, Tensor.mean}
+DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout}
+
+
+def _averages_positions(func: Any, args: Any, kwargs: Any, output: Any) -> bool:
+    """Tell whether a function takes a mean over all positions of feature maps (N, C, …)."""
+    x = args[0] if args else None
+    if not isinstance(x, Tensor) or not isinstance(output, Tensor) or x.ndim < 3:
+        return False
+    if func in POOLINGS:
+        return output.shape[:2] == x.shape[:2] and output.shape[2:].numel() == 1
+    if func not in MEANS:
+        return False
+    dim = args[1] if len(args) > 1 else kwargs.get("dim", ())
+    axes = {d % x.ndim for d in ((dim,) if isinstance(dim, int) else dim or ())}
+    return axes == set(range(2, x.ndim))
+
+
+def _drops(func: Any, args: Any, kwargs: Any) -> bool:
+    """Tell whether a function drops numbers in training."""
+    return func in DROPOUTS and (args[1] if len(args) > 1 else kwargs.get("p", 0.5)) > 0
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was changed in place."""
+    return 0 if x.is_inference() else x._version
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors among arguments or results."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from _tensors(value)
+
+
+def _memory(values: Tensor) -> int:
+    """The place of a tensor's numbers in memory."""
+    return values.untyped_storage().data_ptr()
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, seen: Watched, weights: set[int]):
+        super().__init__()
+        self.weights = weights
+        self.depth: Any = WeakTensorKeyDictionary()
+        self.entered: Any = WeakTensorKeyDictionary()
+        self.seen, self.stack, self.origin = seen, [""], dict[int, tuple[Tensor, str, int]]()
+        self.dropped: Any = WeakTensorKeyDictionary()  # which keeps no activation alive
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in NORM_FUNCTIONS and not (args and self.is_of_weights(args[0])):
+            self.seen.called[self.stack[-1]][NORM_FUNCTIONS[func]] += 1
+        elif func in SUMS and len(args) > 1:
+            self._add(args[:2])
+        source = self.origin_of(args[0]) if args else None  # before the function may change it
+        output = func(*args, **kwargs)
+        if source is not None and _averages_positions(func, args, kwargs, output):
+            self.seen.pooled.add(source)
+        self._follow_dropout(func, args, kwargs, output)
+        if isinstance(output, Tensor) and (depth := max((self.depth_of(x) for x in _tensors(args)), default=0)):
+            self.depth[output] = depth
+        return output
+
+    def is_of_weights(self, value: Any) -> bool:
+        """Tell whether a tensor is a layer's weights: some standardize those by batch norm."""
+        return isinstance(value, Tensor) and value.device.type != "meta" and _memory(value) in self.weights
+
+    def depth_of(self, value: Any) -> int:
+        """Through how many layers a tensor went."""
+        return self.depth.get(value, 0) if isinstance(value, Tensor) else 0
+
+    def _add(self, terms: Any) -> None:
+        paths = [self.origin_of(term) for term in terms]
+        self.seen.added |= {path for path in paths if path is not None}
+        for term in terms:
+            if isinstance(term, Tensor):
+                self.seen.starts |= set(self.entered.get(term, ()))
+        deepest = max(self.depth_of(term) for term in terms)
+        for term, path, other in zip(terms, paths, paths[::-1]):
+            if path is not None and self.depth_of(term) == deepest:
+                self.seen.ends[path] = other
+
+    def _follow_dropout(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
+        through = {path for x in _tensors([*args, *kwargs.values()]) for path in self.dropped.get(x, ())}
+        if _drops(func, args, kwargs):
+            through.add(self.stack[-1])
+        if NORM_FUNCTIONS.get(func) == "F.batch_norm":
+            through.clear()  # later layers get what this one makes of it
+        for y in _tensors(output):
+            if through or y in self.dropped:
+                self.dropped[y] = frozenset(through)
+
+    def record(self, path: str, output: Tensor) -> None:
+        """Remember the layer that a tensor comes from."""
+        self.origin[id(output)] = (output, path, _version(output))
+
+    def origin_of(self, value: Any) -> str | None:
+        """The path of the layer whose output this very tensor is, unchanged since."""
+        kept = self.origin.get(id(value))
+        return kept[1] if kept is not None and kept[0] is value and kept[2] == _version(value) else None
+
+
+def first_tensor(values: Any) -> Tensor | None:
+    """The first tensor among a layer's inputs or outputs."""
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, (tuple, list)):
+        return next((found for value in values if (found := first_tensor(value)) is not None), None)
+    return None
+
+
+@contextmanager
+def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
+    def enter(path: str) -> Any:
+        def hook(layer: nn.Module, inputs: Any) -> None:
+            watch.stack.append(path)
+            if (x := first_tensor(inputs)) is not None:
+                before = watch.seen.shapes.get(path)
+                if before is None or math.prod(x.shape[1:]) < math.prod(before[1:]):
+                    watch.seen.shapes[path] = tuple(x.shape)
+                watch.entered[x] = (*watch.entered.get(x, ()), path)
+                inputs_at[path] = (x, _version(x))
+                if (source := watch.origin_of(x)) is not None:
+                    watch.seen.sources[path] = source
+                if through := watch.dropped.get(x):
+                    watch.seen.dropped[path] = through
+
+        return hook
+
+    def leave(path: str) -> Any:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            watch.stack.pop()
+            y, (x, version) = first_tensor(output), inputs_at.pop(path, (None, 0))
+            if y is None or (y is x and _version(y) == version):
+                return  # it did nothing, as dropout in evaluation mode
+            if watch.origin_of(y) is not None and any(True for _ in layer.children()):
+                return  # a part of it did that
+            watch.record(path, y)
+            watch.depth[y] = max(watch.depth_of(y), watch.depth_of(x)) + 1
+
+        return hook
+
+    inputs_at: dict[str, tuple[Tensor | None, int]] = {}
+    handles = []
+    for path, layer in net.named_modules():
+        if not path:
+            continue
+        try:
+            handles += [layer.register_forward_pre_hook(enter(path)), layer.register_forward_hook(leave(path))]
+        except RuntimeError:  # a scripted layer takes no hooks
+            continue
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def watch(net: nn.Module, *inputs: Tensor) -> Watched:
+    """Run `net` once on the inputs, in evaluation mode and without gradients, and return what was seen.
+
+    Its state and modes are left as they are. Raises what the network raises.
+    """
+    modes = {layer: layer.training for layer in net.modules()}
+    weights = {_memory(values) for values in net.parameters() if values.device.type != "meta" and not is_lazy(values)}
+    watcher = _Watch(Watched(), weights)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _hooked(net.eval(), watcher), watcher:
+            net(*inputs)
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
+    return watcher.seen
