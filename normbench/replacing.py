@@ -91,9 +91,16 @@ class Places:
         bias = getattr(self.before(path), "bias", None)
         return isinstance(bias, Tensor) and not is_lazy(bias) and bias.shape == (self.known[path].channels,)
 
+    def _weights_before(self, path: str) -> nn.Module | None:
+        """Return the last layer with parameters before a layer, poolings and activations in between aside."""
+        source = self.seen.sources.get(path) if self.seen is not None else None
+        while source is not None and not any(True for _ in self.layers[source].parameters()):
+            source = self.seen.sources.get(source) if self.seen is not None else None
+        return self.registered_before.get(path) if source is None else self.layers[source]
+
     def to_standardize(self) -> dict[str, nn.Module]:
         """Return the convolutions before the layers, by path; not those whose filters have a single weight."""
-        before = {self.before(path) for path in self.known}
+        before = {self._weights_before(path) for path in self.known}
         return {
             path: layer
             for path, layer in self.layers.items()

@@ -268,7 +268,7 @@ def parameters() -> str:
         own = sum(by_hand.trainable(layer) for layer in normalizations(net).values())
         total = by_hand.trainable(net)
         rows.append([norm, f"{own:,}" if own else "–", by_hand.averages(net) or "–", f"{total:,}"])
-    heads = ["normalization", "its γ and β>", "its running averages>", "trainable in the whole network>"]
+    heads = ["normalization", "its γ, β, α and s>", "its running averages>", "trainable in the whole network>"]
     note = "Without a normalization, each convolution has a bias per channel, in the place of β."
     return f"{markdown(heads, rows)}\n\n{note}"
 

@@ -64,9 +64,10 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
     @torch.jit.unused
     def _in_training(self, x: Tensor) -> Tensor:
-        momentum = MOMENTUM if self.momentum is None else self.momentum
-        mean, variance = self.running_mean, self.running_var
-        assert mean is not None and variance is not None
+        mean, variance, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        assert mean is not None and variance is not None and batches is not None
+        batches.add_(1)
+        momentum = 1 / float(batches) if self.momentum is None else self.momentum  # None: a plain mean of all batches
         return batch_norm_in_parts(x, self.images, mean, variance, self.weight, self.bias, momentum, self.eps)
 
 

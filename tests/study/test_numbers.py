@@ -219,7 +219,8 @@ def test_parameters_table_counts():
     for norm, row in zip(NORMALIZATIONS, rows, strict=True):
         name, trainable, kept, total = (cell.strip() for cell in row)
         assert name == norm
-        assert trainable == {"none": "–", "LN_CHW": f"{2 * elements:,}"}.get(norm, f"{2 * widths:,}")
-        assert kept == (str(2 * widths) if norm == "BN" else "–")
+        own = {"LN_CHW": 2 * elements, "DyT": 2 * widths + 5, "Derf": 2 * widths + 2 * 5}.get(norm, 2 * widths)
+        assert trainable == ("–" if norm == "none" else f"{own:,}")
+        assert kept == (str(2 * widths) if norm in ("BN", "BRN", "FrozenBN") else "–")
         if norm in ("BN", "LN", "IN", "none"):
             assert int(total.replace(",", "")) == sum(p.numel() for p in Net(norm).parameters())
