@@ -25,7 +25,7 @@ from normbench.watching import Watched
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-LAYER_BUDGET = 0.02  # seconds for each layer alone
+LAYER_BUDGET = 0.01  # seconds for each layer alone
 FOLDED = ("BN", "BRN", "FrozenBN")  # ghost batch norm, too: "BN:16"
 
 
@@ -112,7 +112,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
         except Exception as error:  # a layer of a user's own can raise anything
             failures[arm] = _reason(error)
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
-    inference = _least_time(lambda: _forward(net.eval(), *inputs), inputs[0].device, 0.5)
+    inference = _least_time(lambda: _forward(net.eval(), *inputs), inputs[0].device, 0.4)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
     for arm in arms:
         if arm in failures:
@@ -171,7 +171,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
         kept, shared = _kept(net, inputs, paths)
         if cuda:
             torch.cuda.reset_peak_memory_stats(inputs[0].device)
-        seconds = _least_time(lambda: _backward(net(*inputs)), inputs[0].device, 1.0)
+        seconds = _least_time(lambda: _backward(net(*inputs)), inputs[0].device, 0.7)
     except Exception as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=_reason(error))
     return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
@@ -266,7 +266,8 @@ def _forward(net: nn.Module, *inputs: Tensor) -> Any:
 def _least_time(work: Callable[[], object], device: torch.device, budget: float) -> float:
     """Return the least seconds that the work takes, of as many times as a budget of seconds allows, 20 at most.
 
-    Three times at least, because a busy machine makes some of them slow; fewer only if they take five times the budget.
+    Three times at least, because a busy machine makes some of them slow; twice if they take twice the budget, and once
+    if it takes five times the budget.
     """
     least, started = float("inf"), time.perf_counter()
     for done in range(1, 21):
@@ -274,7 +275,7 @@ def _least_time(work: Callable[[], object], device: torch.device, budget: float)
         work()
         least = min(least, synchronized(device) - begun)
         spent = time.perf_counter() - started
-        if (spent > budget and done >= 3) or spent > 5 * budget:
+        if any(spent > times * budget and done >= least_often for times, least_often in ((1, 3), (2, 2), (5, 1))):
             break
     return least
 
