@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def _is_called_a_norm(name: str) -> bool:
 
 def _could_be_a_norm(layer: nn.Module) -> bool:
     """Tell whether a layer of another make has no more than a normalization's weights, whatever it is called."""
-    if type(layer).__module__.startswith("torch.") or any(True for _ in layer.children()):
+    if type(layer).__module__.startswith(("torch.", "normbench.")) or any(True for _ in layer.children()):
         return False
     weights = list(layer.parameters(recurse=False))
     if not weights or any(is_lazy(values) for values in weights):
@@ -454,15 +455,18 @@ def _follows(known: Known, layer: nn.Module, trial: _Trial) -> list[nn.Module] |
             return children
         if _same(output, expected):
             return []
-        for make in ACTIVATIONS:
-            if _same(output, make()(expected.clone())):
-                return [make()]
-        below = expected < -0.01  # a leaky ReLU's slope
-        if below.any() and 0 < (slope := float((output[below] / expected[below]).median())) < 1:
-            leaky = nn.LeakyReLU(round(slope, 4))
-            if _same(output, leaky(expected)):
-                return [leaky]
+        some, some_expected = output[:1, :2], expected[:1, :2]  # enough to tell most activations apart
+        for activation in (*(make() for make in ACTIVATIONS), *_leaky(expected, output)):
+            if _same(some, activation(some_expected)) and _same(output, activation(expected)):
+                return [activation]
     return None
+
+
+def _leaky(x: Tensor, y: Tensor) -> list[nn.Module]:
+    """The leaky ReLU that may have made y from x."""
+    below = x < -0.01
+    slope = float((y[below] / x[below]).median()) if below.any() else 0.0
+    return [nn.LeakyReLU(round(slope, 4))] if 0 < slope < 1 else []
 
 
 def _chained(layers: list[nn.Module], x: Tensor) -> Tensor | None:
@@ -523,7 +527,10 @@ def _computes_in_float32(layer: nn.Module, trial: _Trial) -> bool:
 
 
 def _same(a: Tensor, b: Tensor | None) -> bool:
-    return b is not None and a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
+    if b is None or a.shape != b.shape:
+        return False
+    close = partial(torch.allclose, rtol=1e-3, atol=1e-4)
+    return close(a[:1, :2], b[:1, :2]) and close(a, b)  # most do not need the whole
 
 
 # The formulas
