@@ -133,3 +133,13 @@ def test_text_and_figures_are_legible_in_the_dark(shown, scheme):
     assert text == ("rgb(0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)")
     image = page.evaluate("getComputedStyle(document.images[0]).backgroundColor")
     assert image == "rgb(255, 255, 255)"
+
+
+def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(monkeypatch):
+    recipes = [Recipe(norm, epochs=3, batch_size=8) for norm in ("BN", "GN")]
+    made = made_up_arms(recipes, lambda recipe: {"BN": 99.0, "GN": 1.0}[recipe.norm], 2, deviation=0.4)
+    assert all(arm.accuracy.high > 100 or arm.accuracy.low < 0 for arm in made.values())
+    page = without_figures(monkeypatch, results=[Result(8, made)])
+    intervals = re.findall(r"<td>(−?[\d.]+) to (−?[\d.]+)</td>", page)
+    assert "to 100.00" in page and "0.00 to" in page
+    assert all(0 <= float(low.replace("−", "-")) <= float(high) <= 100 for low, high in intervals[:4])

@@ -1,6 +1,7 @@
 """A comparison as a page in HTML, with all figures inside."""
 
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader
@@ -9,7 +10,7 @@ from normbench import words
 from normbench.checking import price_table
 from normbench.data import title
 from normbench.figures import png
-from normbench.stats import MOST_SEEDS
+from normbench.stats import MOST_SEEDS, Summary
 from normbench.training.provenance import commit, versions
 
 if TYPE_CHECKING:
@@ -54,11 +55,17 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "fixed": words.fixed,
+        "of_percent": _of_percent,
         "percent": words.percent,
         "signed": words.signed,
         "span": words.span,
     }
     return environment
+
+
+def _of_percent(accuracy: Summary) -> Summary:
+    """Cut the interval of an accuracy to 0 to 100 %."""
+    return replace(accuracy, low=max(0.0, accuracy.low), high=min(100.0, accuracy.high))
 
 
 def _data_url(figure: "Figure") -> str:
