@@ -5,10 +5,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from made_up import made_up_arms
+from made_up import made_up_arms, run_of
 
 from normbench.checking import Cost, Price
 from normbench.comparison import Comparison, Result
+from normbench.runs import arms
 from normbench.training import Recipe
 
 ACCURACY = {"BN": 91.0, "GN": 90.0, "GN:2": 89.0, "LN": 60.0}
@@ -137,7 +138,8 @@ def test_text_and_figures_are_legible_in_the_dark(shown, scheme):
 
 def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(monkeypatch):
     recipes = [Recipe(norm, epochs=3, batch_size=8) for norm in ("BN", "GN")]
-    made = made_up_arms(recipes, lambda recipe: {"BN": 99.0, "GN": 1.0}[recipe.norm], 2, deviation=0.4)
+    ends = {"BN": (99.9, 98.5), "GN": (0.1, 1.5)}
+    made = arms(run_of(replace(recipe, seed=seed), ends[recipe.norm][seed]) for recipe in recipes for seed in (0, 1))
     assert all(arm.accuracy.high > 100 or arm.accuracy.low < 0 for arm in made.values())
     page = without_figures(monkeypatch, results=[Result(8, made)])
     intervals = re.findall(r"<td>(−?[\d.]+) to (−?[\d.]+)</td>", page)
