@@ -256,8 +256,10 @@ def _tried(layer: nn.Module) -> Known | str:
     reason = ""
     for maybe, names in sources:
         known = names.of(tried, maybe)  # weights that a hook computes are there after the trials
-        if found := [trial for trial in trials if _follows(known, tried, trial) is not None]:
-            settled = _settled(layer, tried, known, names, found)
+        parts = [_follows(known, tried, trial) for trial in trials]
+        found = [(trial, after) for trial, after in zip(trials, parts) if after is not None]
+        if found:
+            settled = _settled(layer, tried, known, names, [trial for trial, _ in found], found[0][1])
             if isinstance(settled, Known):
                 return settled
             reason = reason or settled
@@ -424,13 +426,13 @@ def _input(channels: int, axes: int, last: bool) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 2 + 0.5
 
 
-def _settled(layer: nn.Module, tried: nn.Module, known: Known, names: _Names, found: list[_Trial]) -> Known | str:
-    """What is known of `layer`, whose copy is `known` on the trials `found`; or why it is more than that."""
+def _settled(
+    layer: nn.Module, tried: nn.Module, known: Known, names: _Names, found: list[_Trial], parts: list[nn.Module]
+) -> Known | str:
+    """What is known of `layer`, whose copy is `known` and then `parts` on the trials `found`; or why it is more."""
     axes = {trial.axes: trial.last for trial in found if trial.axes > 2}
     if {trial.axes for trial in found} == {2}:
         axes = {2: known.last is True}
-    parts = _follows(known, tried, found[0])
-    assert parts is not None
     last_axes = frozenset(number for number, last in axes.items() if last)
     known.last = True if len(last_axes) == len(axes) else None if last_axes else False
     if reason := _otherwise_in_training(known, tried, parts, found[0]):

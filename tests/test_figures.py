@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 from itertools import product
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 from made_up import failed_run_of, run_of
 from scipy.stats import t
-from tidy import assert_tidy, labelled, texts
+from tidy import assert_tidy, drawn_without_warnings, labelled, texts
 
 from normbench import figures
 from normbench.data import HELD_OUT
@@ -97,9 +96,7 @@ DRAWN = {
 
 @pytest.fixture(scope="module")
 def drawn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return {name: draw() for name, draw in DRAWN.items()}
+    return drawn_without_warnings(DRAWN)
 
 
 @pytest.mark.parametrize("name", DRAWN)

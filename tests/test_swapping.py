@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.fx
 import torch.nn.functional as F
+from made_up import PreNorm
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torchvision import models
@@ -679,14 +680,6 @@ def test_none_scales_the_residual_branches(name, branches):
 
 
 def test_none_scales_branches_that_start_with_a_normalization():
-    class PreNorm(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 8)
-
-        def forward(self, x):
-            return x + self.linear(self.norm(x))
-
     new = swap(nn.Sequential(*(PreNorm() for _ in range(4))), "none", torch.randn(2, 5, 8))
     assert all(block.norm.scale.item() == 0.5 for block in new)
 

@@ -1,5 +1,6 @@
 import torch
 import torch.nn.functional as F
+from made_up import PreNorm
 from torch import nn
 from torchvision import models
 
@@ -31,14 +32,6 @@ def test_ends_of_residual_branches_and_their_projections():
 
 
 def test_starts_of_residual_branches():
-    class PreNorm(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 8)
-
-        def forward(self, x):
-            return x + self.linear(self.norm(x))
-
     seen = watch(nn.Sequential(PreNorm(), PreNorm()), torch.randn(2, 3, 8))
     assert {"0.norm", "1.norm"} <= seen.starts and not {"0.norm", "1.norm"} & set(seen.ends)
 

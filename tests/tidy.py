@@ -1,9 +1,17 @@
 """Whether a figure can be read: what tests of figures ask of each of them."""
 
+import warnings
 from itertools import combinations, permutations
 
 import matplotlib.pyplot as plt
 from matplotlib.text import Annotation, Text
+
+
+def drawn_without_warnings(draws):
+    """Call each function that draws a figure, by name; a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {name: draw() for name, draw in draws.items()}
 
 
 def assert_tidy(figure, legible=8.0):

@@ -36,7 +36,20 @@ class InstanceNorm(_InstanceNorm):
         )
 
 
-class GhostBatchNorm2d(nn.BatchNorm2d):
+class _OwnInTraining(BatchNorm):
+    """Batch norm in evaluation mode, something else in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, channels, …) → the same shape."""
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return self._in_training(x)
+
+    def _in_training(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class GhostBatchNorm2d(_OwnInTraining, nn.BatchNorm2d):
     """Batch norm that splits a batch and normalizes each part with its own mean and variance (Hoffer et al. 2017).
 
     So the images that share statistics can be few while those of a step are many, as when a batch is spread over GPUs.
@@ -52,15 +65,6 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     def __init__(self, channels: int, images: int | None):
         super().__init__(channels)
         self.images = images
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        pass
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, channels, …) → the same shape."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return self._in_training(x)
 
     @torch.jit.unused
     def _in_training(self, x: Tensor) -> Tensor:
@@ -102,7 +106,7 @@ def batch_norm_in_parts(
     return normalized if whole == len(x) else torch.cat([normalized, each_by_itself(x[whole:].unsqueeze(1))])
 
 
-class BatchRenorm(BatchNorm):
+class BatchRenorm(_OwnInTraining):
     """Batch renormalization (Ioffe 2017): a batch's statistics, corrected towards the running averages.
 
     In training the normalized activations are multiplied by r = σ_B / σ, limited to [1 / r_max, r_max], and r's
@@ -122,12 +126,6 @@ class BatchRenorm(BatchNorm):
     def plan(self, steps: int) -> None:
         """Open the limits between 4 and 30 % of so many training steps, as the paper does in its trainings."""
         self.opening = (round(0.04 * steps), max(1, round(0.3 * steps)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, …) → the same shape."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return self._in_training(x)
 
     @torch.jit.unused
     def _in_training(self, x: Tensor) -> Tensor:

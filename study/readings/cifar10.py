@@ -9,10 +9,10 @@ from study.numbers import Lead
 from study.readings.common import Reading, by_norm, means
 
 
-class Cifar10(Reading):
-    """CIFAR-10 with weight-standardized convolutions."""
+class Standardized(Reading):
+    """Batch norm and group norm with weight-standardized convolutions."""
 
-    name = "cifar10"
+    name: str
 
     @cached_property
     def bn(self) -> Arm:
@@ -21,6 +21,12 @@ class Cifar10(Reading):
     @cached_property
     def gn(self) -> Arm:
         return self.n.arm(self.name, "WS+GN:2")
+
+
+class Cifar10(Standardized):
+    """CIFAR-10 with weight-standardized convolutions."""
+
+    name = "cifar10"
 
     @cached_property
     def ln(self) -> Arm:
@@ -89,18 +95,10 @@ class Cifar10Rates(Reading):
         return all(arm.recipe.lr == self.usual for arm in self.best.values())
 
 
-class Filters(Reading):
+class Filters(Standardized):
     """Plain and weight-standardized convolutions on CIFAR-10, with batch norm and group norm."""
 
     name = "filters"
-
-    @cached_property
-    def bn(self) -> Arm:
-        return self.n.arm(self.name, "WS+BN")
-
-    @cached_property
-    def gn(self) -> Arm:
-        return self.n.arm(self.name, "WS+GN:2")
 
     @cached_property
     def plain_bn(self) -> Arm:

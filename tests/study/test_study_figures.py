@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 from itertools import product
 
@@ -7,7 +6,7 @@ import pytest
 from made_up import failed_run_of, run_of
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
-from tidy import assert_tidy, labelled, texts
+from tidy import assert_tidy, drawn_without_warnings, labelled, texts
 
 from normbench.layers import colour
 from normbench.runs import arms
@@ -103,9 +102,7 @@ DRAWN = {
 
 @pytest.fixture(scope="module")
 def drawn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return {name: draw() for name, draw in DRAWN.items()}
+    return drawn_without_warnings(DRAWN)
 
 
 @pytest.mark.parametrize("name", DRAWN)
