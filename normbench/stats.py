@@ -89,6 +89,59 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, conf
     return _student(estimate, variances, confidence)
 
 
+def accuracy_contrast(
+    arms: Sequence[np.ndarray], weights: Sequence[float] = (1, -1), confidence: float = 0.95
+) -> Difference:
+    """Return a weighted sum of the arms' expected accuracies in points, for new seeds and new test images.
+
+    With the weights 1 and -1 it is a difference; with (1, -1, -1, 1) how much larger one difference is than another.
+    Each arm is bool (seeds, images): whether each trained network is right on each test image, the same in all arms.
+
+    As `accuracy_difference` without pairs, but no arm's seeds count as varying less than they must: if all networks of
+    an arm were equally good and each image were right or wrong by a chance of its own, accuracies would still vary by
+    the interaction of seeds and images (Jordan 2023, arXiv:2304.01910). A smaller variance over a few seeds is luck.
+
+    Raises ValueError for fewer than two seeds or images, different images and a confidence outside (0, 1).
+    """
+    samples = _weighted(arms, weights)
+    estimate = sum(float(sample.mean()) for sample in samples)
+    return _student(estimate, _variances(samples, floored=True), confidence)
+
+
+def seeds_to_exclude(
+    arms: Sequence[np.ndarray],
+    distance: float,
+    weights: Sequence[float] = (1, -1),
+    confidence: float = 0.95,
+    power: float = 0.8,
+) -> int | None:
+    """Return how many seeds per arm let the interval of `accuracy_contrast` exclude a value so far from the truth.
+
+    So many find a difference of `distance` points, or show that there is none of that size, with this power. None,
+    where `MOST_SEEDS` are too few: they say nothing about other test images. Raises ValueError as `accuracy_contrast`,
+    and for a distance that is not above 0.
+    """
+    if not distance > 0:
+        raise ValueError(f"the distance is {distance}: it must be above 0")
+    return _seeds_for(_variances(_weighted(arms, weights), floored=True), distance, confidence, power)
+
+
+def excess_deviation(correct: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Return by how much trained networks differ in points of accuracy, beyond what test images chance to do.
+
+    From bool (seeds, images). The variance over seeds less that which networks of one accuracy have, if each image is
+    right or wrong by a chance of its own (Jordan 2023, arXiv:2304.01910): as a standard deviation, 0 where nothing is
+    left. The interval is that of the variance over seeds. Raises ValueError for fewer than two seeds or images, and for
+    a confidence outside (0, 1).
+    """
+    (sample,) = _weighted([correct], [1])
+    tail, freedom = _tail(confidence), len(sample) - 1
+    by_chance = _interaction(sample) / sample.shape[1]
+    seen = float(sample.mean(axis=1).var(ddof=1))
+    variances = seen, seen * freedom / stats.chi2.isf(tail, freedom), seen * freedom / stats.chi2.ppf(tail, freedom)
+    return Interval(*(math.sqrt(max(0.0, variance - by_chance)) for variance in variances))
+
+
 def seeds_for_accuracy_difference(
     a: np.ndarray,
     b: np.ndarray,
@@ -105,6 +158,12 @@ def seeds_for_accuracy_difference(
     """
     estimate, (*of_seeds, of_images) = _accuracy_variances(a, b, paired)
     distance = abs(estimate) if distance is None else distance
+    return _seeds_for([*of_seeds, of_images], distance, confidence, power)
+
+
+def _seeds_for(variances: Sequence[tuple[float, int]], distance: float, confidence: float, power: float) -> int | None:
+    """The seeds per arm with which an interval excludes what lies so far away; the last variance, the images', stays."""
+    *of_seeds, of_images = variances
     tail, candidates = _tail(confidence), range(2, MOST_SEEDS + 1)
 
     def found(n: int) -> float:
@@ -123,13 +182,27 @@ def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[flo
         raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {a.shape} and {b.shape}")
     if paired and len(a) != len(b):
         raise ValueError(f"paired arms need the same seeds: got {len(a)} and {len(b)} of them")
-    a, b = 100.0 * a, 100.0 * b
-    samples = [a - b] if paired else [a, b]
-    by_image = a.mean(axis=0) - b.mean(axis=0)
-    of_images, degrees = _of_mean(by_image)
-    interaction = sum(_interaction(sample) / sample.size for sample in samples)
-    variances = [*(_of_mean(sample.mean(axis=1)) for sample in samples), (max(0.0, of_images - interaction), degrees)]
-    return float(by_image.mean()), variances
+    samples = [100.0 * a - 100.0 * b] if paired else [100.0 * a, -100.0 * b]
+    return float(100.0 * a.mean() - 100.0 * b.mean()), _variances(samples)
+
+
+def _weighted(arms: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
+    """Return each arm's scores (seeds, images) in points, times its weight."""
+    samples = [np.asarray(arm, dtype=bool) for arm in arms]
+    shapes = [sample.shape for sample in samples]
+    if any(len(shape) != 2 or min(shape) < 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:
+        raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {shapes}")
+    return [100.0 * weight * sample for weight, sample in zip(weights, samples, strict=True)]
+
+
+def _variances(samples: Sequence[np.ndarray], floored: bool = False) -> list[tuple[float, int]]:
+    """The parts of the variance of a sum of means of scores (seeds, images): of each sample's seeds, then of images."""
+    of_images, degrees = _of_mean(sum(sample.mean(axis=0) for sample in samples))
+    interactions = [_interaction(sample) / sample.size for sample in samples]
+    of_seeds = [_of_mean(sample.mean(axis=1)) for sample in samples]
+    if floored:
+        of_seeds = [(max(seen, least), freedom) for (seen, freedom), least in zip(of_seeds, interactions)]
+    return [*of_seeds, (max(0.0, of_images - sum(interactions)), degrees)]
 
 
 def _interaction(scores: np.ndarray) -> float:

@@ -27,6 +27,9 @@ A, B = [99.1, 99.3, 99.2, 99.4, 99.3], [99.0, 99.1, 99.3]
         lambda: stats.accuracy_difference(np.ones((1, 10)), np.ones((3, 10))),
         lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), paired=True),
         lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), confidence=95),
+        lambda: stats.accuracy_contrast([np.ones((3, 10)), np.ones((3, 9))]),
+        lambda: stats.accuracy_contrast([np.ones((3, 10))] * 3),
+        lambda: stats.excess_deviation(np.ones((1, 10))),
         lambda: stats.seed_effect([A]),
         lambda: stats.seed_effect([A, [math.nan] * 5]),
         lambda: stats.deviation_ratio(A, [99.0, 99.0]),
@@ -212,6 +215,58 @@ def test_an_accuracy_difference_covers_what_new_seeds_on_new_images_give(
     intervals = [stats.accuracy_difference(a, b, paired) for a, b in studies]
     # 2 % are three standard errors of a thousand studies
     assert 0.93 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.97
+
+
+def test_a_contrast_of_two_arms_is_their_difference_where_seeds_vary_more_than_by_chance(right):
+    assert vars(stats.accuracy_contrast(right)) == pytest.approx(vars(stats.accuracy_difference(*right)))
+    a, b = right
+    assert stats.accuracy_contrast([a, b, a, b], (1, -1, -1, 1)).estimate == pytest.approx(0)
+    twice = stats.accuracy_contrast(right, (2, -2))
+    assert (twice.estimate, twice.low) == pytest.approx(
+        [2 * end for end in vars(stats.accuracy_contrast(right)).values()][:2]
+    )
+
+
+def test_seeds_never_vary_less_than_chance_lets_them():
+    """Five networks right on 90 of 100 images, each on others: the same accuracy, by luck."""
+    lucky = np.array([np.roll(np.arange(100) >= 10, 20 * seed) for seed in range(5)])
+    wrong = np.zeros((5, 100), dtype=bool)
+    # Each image has its own chance: the variance over seeds of an image, 100² · 0.2 · 0.8 · 5/4 for half of the images
+    by_chance = 100**2 * 0.2 * 0.8 * 5 / 4 / 2 / 100 * 100 / 99
+    seen, floored = stats.accuracy_difference(lucky, wrong), stats.accuracy_contrast([lucky, wrong])
+    of_images = (100 * lucky.mean(axis=0)).var(ddof=1) / 100 - by_chance / 5
+    assert of_images < 0, "all of it is the interaction's"
+    reach = scipy.stats.t.ppf(0.975, 4) * math.sqrt(by_chance / 5)
+    assert seen.high == seen.estimate == 90 and floored.high - 90 == pytest.approx(reach)
+
+
+def test_a_difference_of_differences_covers_the_truth_with_few_seeds():
+    rng = np.random.default_rng(0)
+    truth, found = 0.0, []
+    for _ in range(500):
+        arms = [arm for _ in range(2) for arm in study(rng, (4, 4), 500, 3, 0, 0.1, 0)]
+        found.append(stats.accuracy_contrast(arms, (1, -1, -1, 1)))
+    assert 0.94 <= np.mean([interval.low <= truth <= interval.high for interval in found]) <= 0.99
+
+
+def test_seeds_to_exclude_are_those_of_the_difference_and_none_where_images_are_too_few(right):
+    for distance in (4.0, 6.0):
+        expected = stats.seeds_for_accuracy_difference(*right, distance=distance)
+        assert stats.seeds_to_exclude(right, distance) == expected
+    assert stats.seeds_to_exclude(right, 0.5) is None
+    with pytest.raises(ValueError, match="above 0"):
+        stats.seeds_to_exclude(right, 0.0)
+
+
+def test_the_excess_is_what_seeds_add_to_the_chance_of_images():
+    rng = np.random.default_rng(0)
+    chance = scipy.special.expit(rng.normal(2, 2, 5000))
+    alike = stats.excess_deviation(rng.random((200, 5000)) < chance)
+    assert alike.low == 0 and alike.high < 0.3, "seeds and chance alone have about the same deviation, 0.4 points"
+    unlike = np.array([rng.random(5000) < chance - luck for luck in rng.normal(0.02, 0.01, 200)])
+    assert stats.excess_deviation(unlike).low < 0.8 < stats.excess_deviation(unlike).high
+    few, many = (stats.excess_deviation(unlike[:n]) for n in (5, 100))
+    assert many.high - many.low < few.high - few.low
 
 
 def test_an_interval_for_a_mean_covers_it():
