@@ -18,8 +18,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FLOORS = (
     {"defaults", "stats", "words", "device", "layers", "data"},
-    {"copying", "recognition", "watching"},
-    {"replacing"},
     {"swapping", "training"},
     {"checking", "runs"},
     {"figures"},

@@ -1,17 +1,13 @@
 """The facts about each normalization of a network: what it is, how many numbers share a statistic, what it takes."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from normbench.layers import GhostBatchNorm2d, LayerNormOfTokensOrMaps
-from normbench.recognition import Known
-from normbench.swapping import recognized
-from normbench.watching import Watched
+from normbench.swapping import Known, Watched, recognized
 
 UNKNOWN = "unknown"
 
@@ -136,59 +132,3 @@ def numbers_of(layer: nn.Module, known: Known, shape: tuple[int, ...]) -> int | 
     if isinstance(layer, GhostBatchNorm2d) and layer.images is not None and layer.images < images:
         return (images % layer.images or layer.images) * positions
     return images * positions
-
-
-def synchronized(device: torch.device) -> float:
-    """Return the time in seconds, once the device has done its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def shares_of_time(
-    net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str], budget: float = 0.7
-) -> dict[str, float]:
-    """Measure the share of the forward time that each of the layers takes, by path: the least of up to three passes.
-
-    The network runs in training mode, or in evaluation mode if it cannot. Its running averages move: give a copy.
-    """
-    device = inputs[0].device
-    spent: dict[str, float] = {}
-    best: dict[str, float] = {}
-    layers = {path: net.get_submodule(path) for path in paths}
-    entered: dict[str, float] = {}
-    handles = []
-    for path, layer in layers.items():
-
-        def enter(module: nn.Module, inputs: object, path: str = path) -> None:
-            entered[path] = synchronized(device)
-
-        def leave(module: nn.Module, inputs: object, output: object, path: str = path) -> None:
-            spent[path] = spent.get(path, 0.0) + synchronized(device) - entered[path]
-
-        try:
-            handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
-        except RuntimeError:  # a scripted layer takes no hooks
-            continue
-    least, started = float("inf"), time.perf_counter()
-    net.train()
-    try:
-        for _ in range(3):
-            spent.clear()
-            begun = synchronized(device)
-            try:
-                with torch.no_grad():
-                    net(*inputs)
-            except Exception:
-                if not net.training:
-                    raise
-                net.eval()
-                continue
-            if (seconds := synchronized(device) - begun) < least:
-                least, best = seconds, dict(spent)
-            if time.perf_counter() - started > budget:
-                break
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {path: seconds / least for path, seconds in best.items()}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from normbench.checking.facts import Facts, Row
-from normbench.recognition import Known
+from normbench.swapping import Known
 from normbench.words import count, fixed
 
 # Batch norm's mean of n numbers has a standard error of 100/√n percent of their standard deviation. ResNet-50 on

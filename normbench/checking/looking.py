@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from normbench import defaults
-from normbench.checking.facts import facts, shares_of_time
+from normbench.checking.facts import facts
 from normbench.checking.hazards import hazards
+from normbench.checking.measuring import shares_of_time
 from normbench.checking.page import Check
 from normbench.checking.price import Price
 from normbench.checking.price import price as price_of
 from normbench.device import seeded
 from normbench.layers import OWN, label, parse
-from normbench.swapping import Example, Make, copied, recognized
-from normbench.watching import Watched, watch
+from normbench.swapping import Example, Make, Watched, copied, recognized, watch
 
 Norms = Iterable[str | Make] | Mapping[str, str | Make]
 

@@ -5,9 +5,8 @@ network, each distinct one once; the differences to the network's own layers are
 """
 
 import copy
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +15,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from normbench.checking.facts import synchronized
+from normbench.checking.measuring import backward, forward, least_time, saved, storage_of
 from normbench.device import device_name
 from normbench.layers import OWN, STANDARDIZING, Affine
-from normbench.recognition import Known
-from normbench.swapping import Make, recognized, replacements
-from normbench.watching import Watched
+from normbench.swapping import Known, Make, Watched, recognized, replacements
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -112,7 +109,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
         except Exception as error:  # a layer of a user's own can raise anything
             failures[arm] = _reason(error)
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
-    inference = _least_time(lambda: _forward(net.eval(), *inputs), inputs[0].device, 0.4)
+    inference = least_time(lambda: forward(net.eval(), *inputs), inputs[0].device, 0.4)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
     for arm in arms:
         if arm in failures:
@@ -171,7 +168,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
         kept, shared = _kept(net, inputs, paths)
         if cuda:
             torch.cuda.reset_peak_memory_stats(inputs[0].device)
-        seconds = _least_time(lambda: _backward(net(*inputs)), inputs[0].device, 0.7)
+        seconds = least_time(lambda: backward(net(*inputs)), inputs[0].device, 0.7)
     except Exception as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=_reason(error))
     return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
@@ -187,7 +184,7 @@ def _kept(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> tuple
         def hook(layer: nn.Module, given: Any) -> None:
             stack.append(path)
             if given and isinstance(given[0], Tensor):
-                given_at[path] = _storage(given[0])[0]
+                given_at[path] = storage_of(given[0])[0]
 
         return hook
 
@@ -197,87 +194,14 @@ def _kept(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> tuple
         handles.append(layer.register_forward_pre_hook(enter(path)))
         handles.append(layer.register_forward_hook(lambda *_: stack.pop() and None))
     try:
-        with _saved(net) as sizes:
+        with saved(net) as sizes:
             sizes.on_pack = lambda key: holders.setdefault(key, set()).add(stack[-1])
-            _backward(net(*inputs))
+            backward(net(*inputs))
     finally:
         for handle in handles:
             handle.remove()
     shared = {path for path, key in given_at.items() if holders.get(key, set()) - {path}}
     return sum(sizes.values()), shared
-
-
-class _Sizes(dict[int, int]):
-    """The bytes of each piece of memory that is kept for the backward pass, by its address."""
-
-    on_pack: Callable[[int], object] = staticmethod(lambda key: None)
-
-
-@contextmanager
-def _saved(layer: nn.Module) -> Iterator[_Sizes]:
-    """Collect what is saved for the backward pass inside of the context, parameters and buffers aside."""
-    sizes = _Sizes()
-    weights = {_storage(values)[0] for values in (*layer.parameters(), *layer.buffers())}
-
-    def pack(x: Tensor) -> Tensor:
-        key, size = _storage(x)
-        if key not in weights:
-            sizes[key] = size
-            sizes.on_pack(key)
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        yield sizes
-
-
-def _storage(x: Tensor) -> tuple[int, int]:
-    """The address and the bytes of a tensor's memory, which views of it share."""
-    try:
-        storage = x.untyped_storage()
-        return storage.data_ptr(), storage.nbytes()
-    except (RuntimeError, NotImplementedError):  # sparse tensors have none
-        return id(x), x.numel() * x.element_size()
-
-
-def _backward(output: Any) -> None:
-    """Go backward from the sum of all outputs."""
-    losses = [y.float().sum() for y in _outputs(output) if y.requires_grad]
-    if not losses:
-        raise ValueError("its outputs depend on no parameter that is trained")
-    torch.stack(losses).sum().backward()
-
-
-def _outputs(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        if values.is_floating_point():
-            yield values
-    elif isinstance(values, Mapping):
-        yield from _outputs(list(values.values()))
-    elif isinstance(values, (tuple, list)):
-        for value in values:
-            yield from _outputs(value)
-
-
-def _forward(net: nn.Module, *inputs: Tensor) -> Any:
-    with torch.no_grad():
-        return net(*inputs)
-
-
-def _least_time(work: Callable[[], object], device: torch.device, budget: float) -> float:
-    """Return the least seconds that the work takes, of as many times as a budget of seconds allows, 20 at most.
-
-    Three times at least, because a busy machine makes some of them slow; twice if they take twice the budget, and once
-    if it takes five times the budget.
-    """
-    least, started = float("inf"), time.perf_counter()
-    for done in range(1, 21):
-        begun = synchronized(device)
-        work()
-        least = min(least, synchronized(device) - begun)
-        spent = time.perf_counter() - started
-        if any(spent > times * budget and done >= least_often for times, least_often in ((1, 3), (2, 2), (5, 1))):
-            break
-    return least
 
 
 def _fold(before: Any, layer: Any, known: Known) -> bool:
@@ -366,7 +290,7 @@ class _Layers:
                 if not is_old:
                     raise
             layer.eval()
-            cost.inference = _least_time(lambda: _forward(layer, leaf), self.device, LAYER_BUDGET)
+            cost.inference = least_time(lambda: forward(layer, leaf), self.device, LAYER_BUDGET)
             self.measured[key] = cost
         return self.measured[key]
 
@@ -378,13 +302,13 @@ def _training(layer: nn.Module, leaf: Tensor) -> _Change:
     def forward() -> Tensor:
         return layer(leaf.clone())  # a copy, because an activation may work in place
 
-    with _saved(layer) as sizes:
+    with saved(layer) as sizes:
         x = leaf.clone()
         y = layer(x)
-    of_input = sizes.pop(_storage(x)[0], 0)
+    of_input = sizes.pop(storage_of(x)[0], 0)
     gradient = torch.randn_like(y)
     torch.autograd.grad(y, wanted, gradient, allow_unused=True)  # the first time is slow
-    seconds = _least_time(
+    seconds = least_time(
         lambda: torch.autograd.grad(forward(), wanted, gradient, allow_unused=True), leaf.device, LAYER_BUDGET
     )
     return _Change(seconds, kept=sum(sizes.values()), of_input=of_input)

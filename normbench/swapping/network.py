@@ -1,7 +1,4 @@
-"""The normalization layers of any network: found, replaced by others, and reported on.
-
->>> net = swap(torchvision.models.resnet18(), "GN")  # a copy with group norm instead of batch norm
-"""
+"""A whole network: its normalization layers found and replaced, and a report of what was done and what was left."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -9,13 +6,12 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from normbench.copying import copied, out_of_reach, replace_layers
 from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, InFloat32, parse
-from normbench.recognition import Known, functions_called, recognize
-from normbench.replacing import Make, Places, replacement, standardizing
-from normbench.watching import Watched, watch
-
-__all__ = ["Example", "Make", "Report", "copied", "normalizations", "replacements", "swap", "swapped", "unknown"]
+from normbench.swapping.copying import copied, out_of_reach, replace_layers
+from normbench.swapping.kinds import Known, functions_called
+from normbench.swapping.recognition import recognize
+from normbench.swapping.replacing import Make, Places, replacement, standardizing
+from normbench.swapping.watching import Watched, watch
 
 Example = Tensor | tuple[Tensor, ...]
 

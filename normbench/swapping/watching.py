@@ -14,22 +14,8 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-NORM_FUNCTIONS = {
-    F.batch_norm: "F.batch_norm",
-    F.group_norm: "F.group_norm",
-    F.instance_norm: "F.instance_norm",
-    F.layer_norm: "F.layer_norm",
-    F.rms_norm: "F.rms_norm",
-    F.local_response_norm: "F.local_response_norm",
-    torch.batch_norm: "F.batch_norm",
-    torch.group_norm: "F.group_norm",
-    torch.instance_norm: "F.instance_norm",
-    torch.layer_norm: "F.layer_norm",
-    torch.rms_norm: "F.rms_norm",
-    torch.native_batch_norm: "F.batch_norm",
-    torch.native_layer_norm: "F.layer_norm",
-    torch.native_group_norm: "F.group_norm",
-}
+from normbench.swapping.kinds import FUNCTIONS
+
 SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
 
 
@@ -120,8 +106,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in NORM_FUNCTIONS and not (args and self.is_of_weights(args[0])):
-            self.seen.called[self.stack[-1]][NORM_FUNCTIONS[func]] += 1
+        if func in FUNCTIONS and not (args and self.is_of_weights(args[0])):
+            self.seen.called[self.stack[-1]][FUNCTIONS[func]] += 1
         elif func in SUMS and len(args) > 1:
             self._add(args[:2])
         source = self.origin_of(args[0]) if args else None  # before the function may change it
@@ -156,7 +142,7 @@ class _Watch(TorchFunctionMode):
         through = {path for x in _tensors([*args, *kwargs.values()]) for path in self.dropped.get(x, ())}
         if _drops(func, args, kwargs):
             through.add(self.stack[-1])
-        if NORM_FUNCTIONS.get(func) == "F.batch_norm":
+        if FUNCTIONS.get(func) == "F.batch_norm":
             through.clear()  # later layers get what this one makes of it
         for y in _tensors(output):
             if through or y in self.dropped:

@@ -24,8 +24,9 @@ from normbench.layers import (
     make,
     parse,
 )
-from normbench.recognition import Known, is_of_torch, looks_like_a_norm
-from normbench.watching import Watched
+from normbench.swapping.kinds import Known, looks_like_a_norm
+from normbench.swapping.recognition import is_of_torch
+from normbench.swapping.watching import Watched
 
 Make = Callable[[int], nn.Module]
 MAPS = (nn.BatchNorm2d, nn.InstanceNorm2d)  # layers whose inputs must be (N, C, H, W)

@@ -4,7 +4,7 @@ from made_up import PreNorm
 from torch import nn
 from torchvision import models
 
-from normbench.watching import watch
+from normbench.swapping import watch
 
 
 class Block(nn.Module):
