@@ -162,7 +162,7 @@ def seeds_for_accuracy_difference(
 
 
 def _seeds_for(variances: Sequence[tuple[float, int]], distance: float, confidence: float, power: float) -> int | None:
-    """The seeds per arm with which an interval excludes what lies so far away; the last variance, the images', stays."""
+    """The seeds per arm whose interval excludes what lies so far away; the last variance, that of images, stays."""
     *of_seeds, of_images = variances
     tail, candidates = _tail(confidence), range(2, MOST_SEEDS + 1)
 
