@@ -16,7 +16,7 @@ from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
 from normbench.data import Dataset
-from normbench.runs import Arms, Engine, local
+from normbench.runs import Arms, Engine, local, opened
 from normbench.swapping import Make
 from normbench.training import Recipe, Trainer
 
@@ -86,12 +86,13 @@ def compare(
     plan = _plan(network, _shuffled(data).first(images), wanted, sizes, seeds, rates, price)
     fingerprints = {made.recipe.norm: made.fingerprint for made in plan.candidates if not made.failure}
     trainer = Trainer("train", plan.network)
-    trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, engine or engine_here, progress)
-    if progress:
-        _announce(plan, trainings, 1 if engine else workers)
-    for made in plan.candidates:
-        made.net = None  # its memory is for the runs
-    results = [_result(plan, trainings, size) for size in sizes]
+    with opened(engine or engine_here) as kept:
+        trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, kept, progress)
+        if progress:
+            _announce(plan, trainings, 1 if engine else workers)
+        for made in plan.candidates:
+            made.net = None  # its memory is for the runs
+        results = [_result(plan, trainings, size) for size in sizes]
     images_used = len(plan.data.y_train), len(plan.data.y_test)
     return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced, plan.original.price)
 
