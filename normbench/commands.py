@@ -86,9 +86,12 @@ class Options:
         seeds: runs per arm.
         epochs: how often a run sees every training image.
         batch_size: training images per step; several numbers for an answer by batch size.
-        rates: learning rates to try, and more if the best lies at the edge; a single one is used as it is.
+        optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
+        rates: learning rates to try, and more if the best lies at the edge; a single one is used as it is. By default
+            those of the optimizer: 0.03 0.1 0.3 for sgd.
         augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
-        weight_decay: of all parameters.
+        weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw.
+        decay_on: what weight decay falls on: weights, which leaves out biases and what normalizations train; or all.
         images: how many training images are used, a random subset, for a faster and rougher answer; by default all.
         size: pixels to which the images of a folder are brought; by default 32.
         price: whether to measure what each arm costs in time and memory.
@@ -102,9 +105,11 @@ class Options:
     seeds: int = defaults.SEEDS
     epochs: int = defaults.EPOCHS
     batch_size: tuple[int, ...] = (defaults.BATCH_SIZE,)
-    rates: tuple[float, ...] = defaults.RATES
+    optimizer: str = defaults.OPTIMIZER
+    rates: tuple[float, ...] | None = None
     augment: str = "auto"
-    weight_decay: float = defaults.WEIGHT_DECAY
+    weight_decay: float | None = None
+    decay_on: Literal["weights", "all"] = "weights"
     images: int | None = None
     size: int | None = None
     price: bool = True
@@ -139,9 +144,11 @@ def compare(
             options.epochs,
             options.batch_size,
             folder,
+            optimizer=options.optimizer,
             rates=options.rates,
             augment=options.augment,
             weight_decay=options.weight_decay,
+            decay_on=options.decay_on,
             images=options.images,
             price=options.price,
             workers=workers_for(where, data),

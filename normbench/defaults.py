@@ -5,5 +5,4 @@ ARMS = ("own", "BN", "GN", "LN", "IN", "none")
 SEEDS = 5
 EPOCHS = 10
 BATCH_SIZE = 128
-RATES = (0.03, 0.1, 0.3)
-WEIGHT_DECAY = 5e-4
+OPTIMIZER = "sgd"

@@ -28,8 +28,16 @@ class Options(Recipe):
 
     norm: tyro.conf.Suppress[str] = "BN"  # --nm and --gp say it
     optimizer: str | None = None  # type: ignore[assignment]
-    """sgd, or muon: Muon for the filters of convolutions, SGD for the rest; by default sgd for grey images, muon for
-    colour."""
+    """sgd, adamw, or muon: Muon for the filters of convolutions, SGD for the rest; by default sgd for grey images, muon
+    for colour."""
+    lr: float | None = None  # type: ignore[assignment]
+    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Muon takes half of it. By default
+    0.1, and 0.001 for AdamW."""
+    weight_decay: float | None = None  # type: ignore[assignment]
+    """Weight decay, by default 5e-4, and 0.05 for AdamW. Muon's filters have one of their own."""
+    decay_on: str = "all"
+    """What weight decay falls on: all parameters, as in the study; or weights, which leaves out biases and what
+    normalizations train, such as γ and β."""
     mirrored: bool | None = None  # type: ignore[assignment]
     """Whether testing shows each image twice, as it is and mirrored, and averages the probabilities, as Krizhevsky et
     al. (2012) do: right where a mirror image is of the same class; by default for colour images."""

@@ -17,7 +17,7 @@ from normbench.runs import Arm, Arms, Engine, arms
 from normbench.training import USUAL_L1, Recipe, Run, Trainer
 from study import figures
 from study.batch_statistics import SPLITTING
-from study.networks import TRAINER
+from study.networks import TRAINER, study_recipe
 
 RESULTS = Path(__file__).parent / "results"
 LEARNED = 50.0  # a training that ends below so many % has not learned, which is a failure
@@ -56,7 +56,7 @@ class Experiment:
 
 def by_norm(*norms: str, **options: Any) -> dict[str, Recipe]:
     """Make recipes that differ in their normalization alone."""
-    return {norm: Recipe(norm, **options) for norm in norms}
+    return {norm: study_recipe(norm, **options) for norm in norms}
 
 
 # Each normalization without a penalty, and with the L1 penalty of the published studies.
@@ -122,7 +122,7 @@ IN_SMALL_BATCHES = tuple(
 
 def near_rates(recipe: Recipe) -> list[Recipe]:
     """Vary the learning rate: that of `recipe`, scaled by the root of the batch size, times 1/4 to 4."""
-    usual = recipe.lr * math.sqrt(recipe.batch_size / Recipe().batch_size)
+    usual = recipe.lr * math.sqrt(recipe.batch_size / study_recipe().batch_size)
     return [replace(recipe, lr=round(usual * factor, 6)) for factor in (0.25, 0.5, 1, 2, 4)]
 
 
@@ -312,7 +312,7 @@ EXPERIMENTS = {
     "luck": Experiment(
         "How much of a record is luck?",
         "mnist",
-        (Recipe("BN", epochs=5, images=10_000),),
+        (study_recipe("BN", epochs=5, images=10_000),),
         range(100, 200),
         {"luck": figures.plot_luck},
     ),

@@ -30,10 +30,15 @@ def build(recipe: Recipe, data: Dataset) -> nn.Module:
         return swap(Net("BN", **arguments), recipe.norm, example=torch.zeros(1, *data.image_shape))
 
 
+def study_recipe(norm: str = "BN", **changes: Any) -> Recipe:
+    """Return a recipe of the study, where weight decay falls on all parameters: so its runs were trained."""
+    return Recipe(norm, **({"decay_on": "all"} | changes))
+
+
 def usual_recipe(data: Dataset, norm: str = "BN", **changes: Any) -> Recipe:
     """Return the recipe that the study uses for `data`, but for the `changes`; colour images have one of their own."""
     usual: dict[str, Any] = {} if data.is_grey else {"optimizer": "muon", "mirrored": True}
-    return Recipe(norm, **(usual | changes))
+    return study_recipe(norm, **(usual | changes))
 
 
 TRAINER = Trainer("train", build, recorded=True)

@@ -56,7 +56,7 @@ def test_the_guide_s_python_runs(project, capsys):
     assert {hazard.name for hazard in told["found_here"].hazards} == {"weight decay"}
 
 
-def normalizations_named(text):
+def first_columns(text):
     """What a page's tables have in their first column, as code."""
     return {
         name
@@ -68,11 +68,24 @@ def normalizations_named(text):
 
 def test_the_guide_s_table_has_every_normalization_and_only_what_there_is():
     from normbench.layers import NORMALIZATIONS, OWN, parse
+    from normbench.training import OPTIMIZERS
 
-    named = normalizations_named(GUIDE) - {"!!", "!", "-"}
+    named = first_columns(GUIDE) - {"!!", "!", "-", *OPTIMIZERS}
     assert {*NORMALIZATIONS, OWN} <= named
     for norm in named:
         parse(norm)
+
+
+def test_the_guide_s_table_of_optimizers_is_that_of_the_code():
+    from normbench.training import OPTIMIZERS
+
+    table = GUIDE.partition("| optimizer |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = {line.split("`")[1]: line for line in table}
+    assert rows.keys() == OPTIMIZERS.keys()
+    for name, row in OPTIMIZERS.items():
+        *_, rates, decay, rising, _ = (part.strip() for part in rows[name].split("|"))
+        assert tuple(map(float, rates.split())) == row.rates and float(decay) == row.weight_decay
+        assert rising == f"{100 * row.rising:g} % of the steps"
 
 
 def test_what_the_guide_shows_of_check_is_what_it_says():
@@ -200,6 +213,22 @@ def executed(file, text):
     finally:
         del sys.modules[module.__name__]
     return module
+
+
+def test_the_optimizer_that_contributing_shows_makes_a_loss_smaller():
+    import torch
+
+    changed_table = executed("normbench/training/optimizers.py", changed("normbench/training/optimizers.py"))
+    (new,) = changed_table.OPTIMIZERS.keys() - normbench.training.OPTIMIZERS.keys()
+    net, x = torch.nn.Linear(4, 1), torch.randn(32, 4)
+    row, losses = changed_table.OPTIMIZERS[new], []
+    optimizers = changed_table.Optimizers(new, net, row.rates[-1], row.weight_decay, 50)
+    for _ in range(50):
+        losses.append(net(x).square().mean())
+        net.zero_grad()
+        losses[-1].backward()
+        optimizers.step(optimizers.next_rate())
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_normalization_that_contributing_shows_works(monkeypatch):

@@ -5,7 +5,10 @@ import torch
 from made_up import small
 from torch import nn
 
+from normbench.layers import NORMALIZATIONS
+from normbench.swapping import swap
 from normbench.training import placed
+from normbench.training.decay import parameter_groups, spared
 from normbench.training.optimizers import OPTIMIZERS, FilterMuon, Optimizers, one_cycle
 
 
@@ -122,15 +125,87 @@ def test_rates_are_those_of_pytorch_s_schedule(steps, rising):
     assert one_cycle(0.1, steps, rising) == expected
 
 
+@pytest.mark.parametrize("decay_on", ("weights", "all"))
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_of_the_table_makes_a_loss_smaller(name):
+def test_every_optimizer_of_the_table_makes_a_loss_smaller(name, decay_on):
     torch.manual_seed(0)
     net, x, y = colour(), torch.randn(32, 3, 16, 16), torch.arange(32) % 3
-    optimizers, losses = Optimizers(name, net, 0.05, 5e-4, 30), []
-    for _ in range(30):
+    row = OPTIMIZERS[name]
+    optimizers, losses = Optimizers(name, net, row.rates[-1], row.weight_decay, 60, decay_on), []
+    for _ in range(60):
         loss = nn.functional.cross_entropy(net(x), y)
         net.zero_grad()
         loss.backward()
         optimizers.step(optimizers.next_rate())
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_usual_rates_rise_and_have_the_usual_one_inside(name):
+    row = OPTIMIZERS[name]
+    assert list(row.rates) == sorted(set(row.rates)) and row.rates[0] < row.rate < row.rates[-1]
+
+
+@pytest.mark.parametrize("norm", [*NORMALIZATIONS, "WS+GN"])
+def test_decay_spares_what_every_normalization_trains_and_nothing_else(norm):
+    """The weights of convolutions and linear layers are what is left."""
+    net = swap(small(), norm, example=torch.zeros(1, 1, 28, 28))
+    weights = {f"{path}.weight" for path, layer in net.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    assert {name for name, _ in net.named_parameters()} - set(spared(net)) == weights and len(weights) == 3
+
+
+class Scaled(nn.Module):
+    """Parameters of many shapes, of which only `mixing` and `table` are weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.alpha = nn.Parameter(torch.ones(1, 8, 1, 1)), nn.Parameter(torch.ones(1))
+        self.position_bias = nn.Parameter(torch.ones(4, 4))
+        self.mixing = nn.Parameter(torch.ones(8, 8))
+        self.table = nn.Embedding(1, 8)
+        self.last = nn.Linear(8, 1)
+
+
+class EvenNorm(nn.Module):
+    """A normalization of somebody's own, with a scale of several axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8, 4, 4))
+
+    def forward(self, x):
+        return x / x.square().mean().sqrt() * self.scale
+
+
+def test_decay_spares_scales_and_biases_of_one_s_own():
+    net = nn.Sequential(Scaled(), EvenNorm(), nn.LayerNorm((8, 4, 4)), nn.MultiheadAttention(8, 2))
+    left = {name for name, _ in net.named_parameters()} - set(spared(net))
+    assert left == {"0.mixing", "0.table.weight", "0.last.weight", "3.in_proj_weight", "3.out_proj.weight"}
+
+
+def test_groups_have_every_parameter_once_also_one_that_is_shared():
+    net = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+    net[2].weight = net[0].weight
+    decayed, others = parameter_groups(net, 0.1, "weights")
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert [p is net[0].weight for p in decayed["params"]] == [True] and len(others["params"]) == 4
+    (group,) = parameter_groups(net, 0.1, "all")
+    assert [*map(id, group["params"])] == [*map(id, net.parameters())] and group["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_decay_pulls_at_gamma_only_if_it_is_on_all(name):
+    """Where the gradient is 0, an optimizer moves a parameter by its weight decay alone."""
+    moved = {}
+    for decay_on in ("weights", "all"):
+        torch.manual_seed(0)
+        net = colour()
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizers = Optimizers(name, net, 0.1, 0.5, 10, decay_on)
+        before = {key: p.detach().clone() for key, p in net.named_parameters()}
+        optimizers.step(0.1)
+        moved[decay_on] = {key for key, p in net.named_parameters() if not torch.equal(p, before[key])}
+    assert moved["all"] > moved["weights"] == {"0.weight", "3.weight", "8.weight"}
+    assert "1.weight" in moved["all"]

@@ -104,7 +104,7 @@ def test_the_proximal_step_makes_zeros_and_the_subgradient_none(digits):
 
 
 def test_l2_is_weight_decay_of_twice_its_size(few_digits):
-    recipe = Recipe("LN", epochs=2, batch_size=100, weight_decay=0.0)
+    recipe = Recipe("LN", epochs=2, batch_size=100, weight_decay=0.0, decay_on="all")
     penalized, decayed = (
         TRAINER(replace(recipe, **change), few_digits, progress=False)
         for change in (dict(l2=5e-3), dict(weight_decay=1e-2))

@@ -34,7 +34,10 @@ from normbench.training import Recipe, labels
         ({"proximal": 1}, TypeError, "proximal bool 1"),
         ({"proximal": True}, ValueError, "proximal l1"),
         ({"augment": "flip"}, ValueError, "augment auto affine crop-flip none 'flip'"),
-        ({"optimizer": "adam"}, ValueError, "optimizer sgd muon 'adam'"),
+        ({"optimizer": "adam"}, ValueError, "optimizer sgd adamw muon 'adam'"),
+        ({"optimizer": None}, TypeError, "optimizer str None"),
+        ({"decay_on": "gamma"}, ValueError, "decay_on weights all 'gamma'"),
+        ({"optimizer": "adamw", "l1": 1e-4, "proximal": True}, ValueError, "proximal adamw"),
     ),
 )
 def test_bad_values_are_named_with_what_is_allowed(values, error, named):
@@ -50,6 +53,15 @@ def test_bad_values_are_named_with_what_is_allowed(values, error, named):
 )
 def test_a_recipe_is_what_its_fields_say(recipe):
     assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_what_is_not_given_is_the_optimizer_s():
+    assert (Recipe().lr, Recipe().weight_decay) == (0.1, 5e-4)
+    adamw = Recipe(optimizer="adamw")
+    assert (adamw.lr, adamw.weight_decay) == (1e-3, 0.05) and adamw == Recipe(optimizer="adamw", lr=1e-3)
+    given = Recipe(optimizer="adamw", lr=0.5, weight_decay=0.0)
+    assert (given.lr, given.weight_decay) == (0.5, 0.0)
+    assert Recipe(optimizer="muon", lr=None, weight_decay=None) == Recipe(optimizer="muon")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,7 @@ def test_labels_tell_recipes_apart():
         {"epochs": 3},
         {"optimizer": "muon"},
         {"weight_decay": 0.0},
+        {"decay_on": "all"},
         {"augment": "none"},
         {"mirrored": True},
         {"images": 10},

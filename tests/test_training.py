@@ -327,7 +327,9 @@ def train_on_a_fake_gpu(recipe, shape, monkeypatch):
                         fake = mode.from_tensor(values.detach()).to("cuda")
                         store[name] = nn.Parameter(fake) if isinstance(values, nn.Parameter) else fake
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        optimizers = SimpleNamespace(next_rate=lambda: 0.1, step=lambda rate: optimizer.step(), momentum=0.9)
+        optimizers = SimpleNamespace(
+            next_rate=lambda: 0.1, step=lambda rate: optimizer.step(), momentum=0.9, recordable=True
+        )
         step = Step(data, net, optimizers, Penalty(net, recipe.l1, recipe.l2, recipe.proximal), recorded=True)
         row = loop.train_epoch(recipe, data, step, torch.Generator().manual_seed(0))
         log_probabilities = predict(net, data.standardize(data.x_test), recipe.mirrored)

@@ -16,9 +16,9 @@ from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
 from normbench.data import Dataset
-from normbench.runs import Arms, Engine, local, opened
+from normbench.runs import Arms, Engine, local
 from normbench.swapping import Make
-from normbench.training import Recipe, Trainer
+from normbench.training import OPTIMIZERS, Recipe, Trainer
 
 HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
 MOST_HELD_OUT = 10_000  # images
@@ -33,9 +33,11 @@ def compare(
     batch_size: int | Sequence[int] = defaults.BATCH_SIZE,
     folder: str | os.PathLike[str] = "runs/compare",
     *,
-    rates: Sequence[float] = defaults.RATES,
+    optimizer: str = defaults.OPTIMIZER,
+    rates: Sequence[float] | None = None,
     augment: str = "auto",
-    weight_decay: float = defaults.WEIGHT_DECAY,
+    weight_decay: float | None = None,
+    decay_on: str = "weights",
     workers: int = 1,
     engine: Engine | None = None,
     images: int | None = None,
@@ -63,9 +65,11 @@ def compare(
         epochs: how often a run sees every training image.
         batch_size: training images per step; several for an answer by batch size.
         folder: where finished runs are kept.
-        rates: the learning rates to try. A single one is used as it is.
+        optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
+        rates: the learning rates to try; by default those of the optimizer. A single one is used as it is.
         augment: the random changes of training images, as in `Recipe`.
-        weight_decay: of all parameters.
+        weight_decay: by default that of the optimizer.
+        decay_on: what it falls on: "weights", which leaves out biases and what normalizations train, or "all".
         workers: runs side by side on this machine.
         engine: carries the runs out in another way, as `normbench.runs.on_ray` does.
         images: how many of the training images are used, a random subset; by default all.
@@ -78,7 +82,15 @@ def compare(
     engine_here = local(workers)  # raises for a wrong number
     sizes = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
     makers = _makers(arms)
-    wanted = [Recipe(norm, epochs=epochs, augment=augment, weight_decay=weight_decay) for norm in makers]
+    usual = Recipe(
+        epochs=epochs,
+        optimizer=optimizer,
+        augment=augment,
+        weight_decay=weight_decay,  # type: ignore[arg-type]  # None stands for the optimizer's
+        decay_on=decay_on,
+    )
+    rates = OPTIMIZERS[optimizer].rates if rates is None else rates
+    wanted = [replace(usual, norm=norm) for norm in makers]
     given = {norm: made for norm, made in makers.items() if is_of_a_user(norm)}
     network = Swapped(build, given)
     for norm in given:
@@ -86,13 +98,12 @@ def compare(
     plan = _plan(network, _shuffled(data).first(images), wanted, sizes, seeds, rates, price)
     fingerprints = {made.recipe.norm: made.fingerprint for made in plan.candidates if not made.failure}
     trainer = Trainer("train", plan.network)
-    with opened(engine or engine_here) as kept:
-        trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, kept, progress)
-        if progress:
-            _announce(plan, trainings, 1 if engine else workers)
-        for made in plan.candidates:
-            made.net = None  # its memory is for the runs
-        results = [_result(plan, trainings, size) for size in sizes]
+    trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, engine or engine_here, progress)
+    if progress:
+        _announce(plan, trainings, 1 if engine else workers)
+    for made in plan.candidates:
+        made.net = None  # its memory is for the runs
+    results = [_result(plan, trainings, size) for size in sizes]
     images_used = len(plan.data.y_train), len(plan.data.y_test)
     return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced, plan.original.price)
 

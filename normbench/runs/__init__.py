@@ -3,7 +3,7 @@
 from normbench.runs.arm import Arm, Arms, arms, frame
 from normbench.runs.cluster import on_ray
 from normbench.runs.conditions import conditions, details, lengths
-from normbench.runs.engines import Engine, local, opened, usual_workers
+from normbench.runs.engines import Engine, local, usual_workers
 from normbench.runs.file import append, read
 from normbench.runs.schedule import run_all, stored
 
@@ -19,7 +19,6 @@ __all__ = [
     "lengths",
     "local",
     "on_ray",
-    "opened",
     "read",
     "run_all",
     "stored",

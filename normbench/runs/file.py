@@ -34,6 +34,9 @@ PLAIN = (
     "fingerprint",
 )
 
+# What the lines that do not name an option of a recipe were trained with: the option is younger than they are.
+BEFORE = {"decay_on": "all"}
+
 
 def append(run: Run, path: str | os.PathLike) -> None:
     """Add `run` to the file, as one line in one write; make folders as needed.
@@ -109,7 +112,7 @@ def _from_line(text: bytes, where: str) -> Run:
     try:
         line = json.loads(text)
         run = Run(
-            recipe=Recipe(**line["recipe"]),
+            recipe=Recipe(**(BEFORE | line["recipe"])),
             history=tuple(line["history"]),
             correct=_unpacked(line["correct"], line["test_images"]),
             mistakes=tuple(map(tuple, line.get("mistakes", ()))),

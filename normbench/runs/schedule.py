@@ -12,7 +12,7 @@ from pathlib import Path
 
 from normbench.data import Dataset
 from normbench.runs.claims import Claims
-from normbench.runs.engines import Engine, local, opened
+from normbench.runs.engines import Engine, local
 from normbench.runs.file import RunFile, append, cannot_save, check_writable
 from normbench.training import Recipe, Run, Trainer, labels, network_fingerprint
 from normbench.words import duration
@@ -152,14 +152,14 @@ def _train_missing(wanted: _Wanted, engine: Engine, bars: bool) -> Generator[Run
     """Yield each run as it is finished and stored, until none is missing."""
     check_writable(wanted.path)
     purpose = f"{wanted.data.name} {wanted.data.fingerprint} {wanted.trainer.name}"
-    with closing(Claims(wanted.path, purpose)) as claims, opened(engine) as kept:
+    with closing(Claims(wanted.path, purpose)) as claims:
         while missing := wanted.missing():
             claimed = _claimed(missing, wanted, claims)
             if (first := next(claimed, None)) is None:
                 time.sleep(1)  # other processes are training them
                 continue
             with ExitStack() as stack:
-                finished = kept(wanted.trainer, chain([first], claimed), wanted.data, bars)
+                finished = engine(wanted.trainer, chain([first], claimed), wanted.data, bars)
                 if isinstance(finished, Generator):  # it ends its workers when it is closed, as after an error here
                     stack.enter_context(closing(finished))
                 for run in finished:

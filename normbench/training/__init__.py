@@ -3,12 +3,14 @@
 from normbench.training.checks import check_network
 from normbench.training.fingerprint import network_fingerprint
 from normbench.training.loop import placed, train, train_epoch
+from normbench.training.optimizers import OPTIMIZERS
 from normbench.training.recipe import USUAL_L1, Recipe, labels
 from normbench.training.run import Run
 from normbench.training.testing import predict, scores
 from normbench.training.trainer import Trainer
 
 __all__ = [
+    "OPTIMIZERS",
     "USUAL_L1",
     "Recipe",
     "Run",

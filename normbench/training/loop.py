@@ -67,7 +67,7 @@ def train(
     for layer in net.modules():
         if isinstance(layer, BatchRenorm):
             layer.plan(steps)
-    optimizers = Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps)
+    optimizers = Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps, recipe.decay_on)
     step = Step(used, net, optimizers, Penalty(net, recipe.l1, recipe.l2, recipe.proximal), recorded)
     generator = torch.Generator().manual_seed(recipe.seed)
     training = asdict(recipe) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint

@@ -1,4 +1,4 @@
-"""The table of optimizers: what moves a network's parameters, and at which rates.
+"""The table of optimizers: what moves a network's parameters, at which rates and with which weight decay.
 
 A new optimizer is a row of `OPTIMIZERS` and the function that makes it.
 """
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from normbench.training.decay import WEIGHTS, Groups, parameter_groups
 
 MOMENTUM = 0.9
 
@@ -24,14 +26,25 @@ class OptimizerRow(NamedTuple):
     """A row of `OPTIMIZERS`.
 
     Attributes:
-        make: makes the parts from a network, the highest learning rate and the weight decay.
+        make: makes the parts from a network, its parameters in groups, and the highest learning rate.
+        rates: the highest learning rates that are worth a try; that in the middle is the usual one.
+        weight_decay: the usual one.
         rising: the share of the steps in which the learning rate rises.
         momentum: that of SGD, from which a proximal step takes its size; None where no such step is possible.
+        recordable: whether a step may be recorded as a CUDA graph, as was seen on a GPU.
     """
 
-    make: Callable[[nn.Module, float, float], list[Part]]
+    make: Callable[[nn.Module, Groups, float], list[Part]]
+    rates: tuple[float, ...]
+    weight_decay: float
     rising: float
-    momentum: float | None
+    momentum: float | None = None
+    recordable: bool = False
+
+    @property
+    def rate(self) -> float:
+        """The usual learning rate."""
+        return self.rates[len(self.rates) // 2]
 
 
 class FilterMuon(torch.optim.Muon):
@@ -73,33 +86,55 @@ def _matrix(values: Tensor, weights: Tensor) -> Tensor:
     return (values if weights.is_contiguous() else values.permute(0, 2, 3, 1)).flatten(1)
 
 
-def _sgd(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> Part:
-    return Part(
-        torch.optim.SGD(parameters, lr, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True)
-    )
+def _sgd(groups: Groups, lr: float) -> Part:
+    return Part(torch.optim.SGD(groups, lr, momentum=MOMENTUM, nesterov=True, fused=True))
 
 
-def _make_sgd(net: nn.Module, lr: float, weight_decay: float) -> list[Part]:
-    return [_sgd(list(net.parameters()), lr, weight_decay)]
+def _make_sgd(net: nn.Module, groups: Groups, lr: float) -> list[Part]:
+    return [_sgd(groups, lr)]
 
 
-def _make_muon(net: nn.Module, lr: float, weight_decay: float) -> list[Part]:
+def _make_adamw(net: nn.Module, groups: Groups, lr: float) -> list[Part]:
+    return [Part(torch.optim.AdamW(groups, lr, fused=True))]
+
+
+def _make_muon(net: nn.Module, groups: Groups, lr: float) -> list[Part]:
     """Muon for the filters of convolutions, but for depthwise and grouped ones; SGD for the rest."""
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
     filters = [p for layer in convolutions if isinstance(p := layer.weight, nn.Parameter)]
-    others = [p for p in net.parameters() if not any(p is weights for weights in filters)]
     if not filters:
-        return [_sgd(others, lr, weight_decay)]
-    share = 0.5
+        return [_sgd(groups, lr)]
+    share, by_muon = 0.5, set(filters)
+    others = [group | {"params": [p for p in group["params"] if p not in by_muon]} for group in groups]
     return [
-        _sgd(others, lr, weight_decay),
+        _sgd([group for group in others if group["params"]], lr),
         Part(FilterMuon(filters, share * lr, weight_decay=0.05, momentum=0.8), share),
     ]
 
 
 OPTIMIZERS = {
-    "sgd": OptimizerRow(_make_sgd, rising=0.3, momentum=MOMENTUM),
-    "muon": OptimizerRow(_make_muon, rising=0.15, momentum=MOMENTUM),
+    "sgd": OptimizerRow(
+        _make_sgd,
+        rates=(0.03, 0.1, 0.3),
+        weight_decay=5e-4,
+        rising=0.3,
+        momentum=MOMENTUM,
+        recordable=True,
+    ),
+    "adamw": OptimizerRow(
+        _make_adamw,
+        rates=(3e-4, 1e-3, 3e-3),
+        weight_decay=0.05,
+        rising=0.3,
+    ),
+    "muon": OptimizerRow(
+        _make_muon,
+        rates=(0.03, 0.1, 0.3),
+        weight_decay=5e-4,
+        rising=0.15,
+        momentum=MOMENTUM,
+        recordable=True,
+    ),
 }
 
 
@@ -129,14 +164,15 @@ class Optimizers:
         name: a key of `OPTIMIZERS`.
         net: whose parameters are trained.
         lr: the highest learning rate.
-        weight_decay: of the parameters that SGD trains.
+        weight_decay: how strong it is; Muon's own is another.
         steps: how many steps the training has.
+        decay_on: what it falls on, one of `decay.DECAY_ON`.
     """
 
-    def __init__(self, name: str, net: nn.Module, lr: float, weight_decay: float, steps: int):
+    def __init__(self, name: str, net: nn.Module, lr: float, weight_decay: float, steps: int, decay_on: str = WEIGHTS):
         row = OPTIMIZERS[name]
-        self.momentum = row.momentum
-        self.parts = row.make(net, lr, weight_decay)
+        self.momentum, self.recordable = row.momentum, row.recordable
+        self.parts = row.make(net, parameter_groups(net, weight_decay, decay_on), lr)
         self.rates = one_cycle(lr, steps, row.rising)
         self.steps = 0
 
@@ -151,7 +187,8 @@ class Optimizers:
         On a GPU `rate` is a tensor, which a CUDA graph reads anew at each replay.
         """
         for optimizer, share in self.parts:
-            optimizer.param_groups[0]["lr"] = rate * share
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:

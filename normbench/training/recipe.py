@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from normbench.data import AUGMENTATIONS
 from normbench.layers import label, parse
+from normbench.training.decay import DECAY_ON, WEIGHTS
 from normbench.training.optimizers import OPTIMIZERS
 
 USUAL_L1 = 1e-4  # as in the published studies
@@ -20,6 +21,9 @@ HIGHEST = {"seed": 2**64 - 1}  # PyTorch's generators take seeds of 64 bits
 class Recipe:
     """One normalization and one training; every option has a default.
 
+    A learning rate and a weight decay that are not given, or None, become those of the optimizer. `replace` keeps
+    them: who changes the optimizer of a recipe gives these two anew, too.
+
     Raises ValueError for a value out of range and for options that contradict each other, TypeError for a value of
     the wrong type.
     """
@@ -31,19 +35,24 @@ class Recipe:
     l1: float = 0.0
     """λ1 of the penalty λ1·Σ|p| in the loss. The published studies use 1e-4; 1e-3 costs accuracy."""
     l2: float = 0.0
-    """λ2 of the penalty λ2·Σp² in the loss. The default weight decay is the same as λ2 = 2.5e-4 on all parameters."""
+    """λ2 of the penalty λ2·Σp² in the loss: for SGD the same as a weight decay of twice its size on all parameters."""
     proximal: bool = False
     """L1 by a proximal step, which makes exact zeros, instead of by its subgradient, which makes none. It needs l1."""
     epochs: int = 20
     """How often every training image is seen."""
     batch_size: int = 128
     """Training images per step. BN needs several; the others work with one, too."""
-    lr: float = 0.1
-    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Muon takes half of it."""
-    weight_decay: float = 5e-4
-    """Weight decay of all parameters: the same as an l2 of half its size."""
+    lr: float = None  # type: ignore[assignment]
+    """Highest learning rate: the rate rises to it and falls to almost 0 (OneCycle). Muon takes half of it. By default
+    0.1, and 0.001 for AdamW."""
+    weight_decay: float = None  # type: ignore[assignment]
+    """Weight decay, by default 5e-4, and 0.05 for AdamW. Muon's filters have one of their own."""
     optimizer: str = "sgd"
-    """sgd: SGD with Nesterov momentum; or muon: Muon for the filters of convolutions, SGD for the rest."""
+    """sgd: SGD with Nesterov momentum; adamw: AdamW; or muon: Muon for the filters of convolutions, SGD for the
+    rest."""
+    decay_on: str = WEIGHTS
+    """What weight decay falls on: weights, which leaves out biases and what normalizations train, such as γ and β; or
+    all parameters."""
     augment: str = "auto"
     """Random changes of training images: affine (turn, stretch, move), crop-flip, none, or
     auto: affine for grey images, crop-flip for colour."""
@@ -56,6 +65,12 @@ class Recipe:
     """Decides the initial weights, the order of the images and their random changes."""
 
     def __post_init__(self):
+        _check_type("optimizer", self.optimizer, str)
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        row = OPTIMIZERS[self.optimizer]
+        for name, usual in (("lr", row.rate), ("weight_decay", row.weight_decay)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
         for name, kind in KINDS.items():
             _check_type(name, getattr(self, name), kind)
         for name, low in LOWEST.items():
@@ -64,11 +79,11 @@ class Recipe:
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be finite and above 0, got {self.lr}")
         parse(self.norm)  # raises for an unknown name
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _check_choice("decay_on", self.decay_on, DECAY_ON)
         _check_choice("augment", self.augment, ("auto", *AUGMENTATIONS))
         if self.proximal and not self.l1:
             raise ValueError(f"proximal is a way to apply l1, which is 0; set l1 too, for example to {USUAL_L1:g}")
-        if self.proximal and OPTIMIZERS[self.optimizer].momentum is None:
+        if self.proximal and row.momentum is None:
             raise ValueError(f"the proximal step is that of SGD, not of {self.optimizer}; leave proximal out")
 
     @property
@@ -99,6 +114,7 @@ DETAILS = {
     "epochs": "{} epochs",
     "optimizer": "{}",
     "weight_decay": "weight decay {:g}",
+    "decay_on": "weight decay on {}",
     "augment": "{} augmentation",
     "mirrored": "mirrored: {}",
     "images": "{} images",

@@ -21,14 +21,16 @@ class Step:
         optimizers: those of `net`.
         penalty: that of `net`.
         recorded: whether a step is recorded as a CUDA graph and replayed, on a GPU: for networks that do the same at
-            every call, and never wait for the GPU.
+            every call, and never wait for the GPU. An optimizer that cannot be recorded is not.
     """
 
     def __init__(self, data: Dataset, net: nn.Module, optimizers: Optimizers, penalty: Penalty, recorded: bool = False):
         self.data, self.net, self.optimizers, self.penalty = data, net, optimizers, penalty
         on_gpu = data.device.type == "cuda"
         self.rate = torch.zeros((), device=data.device) if on_gpu else None
-        self.carry_out: Callable[..., tuple[Tensor, Tensor]] = Recorded(self.move) if on_gpu and recorded else self.move
+        self.carry_out: Callable[..., tuple[Tensor, Tensor]] = self.move
+        if on_gpu and recorded and optimizers.recordable:
+            self.carry_out = Recorded(self.move)
 
     def __call__(self, images: Tensor, matrices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Take a step with images uint8 (N, C, H, W), matrices (N, 2, 3) as `warp` takes them, labels int64 (N,).

@@ -25,9 +25,9 @@ from normbench.data import Dataset, load, title
 from normbench.device import choose_device, device_name
 from normbench.figures import styled
 from normbench.layers import colour
-from normbench.training import Recipe
 from study.benchmarks.loop import conventional_epoch, our_epoch, timed
 from study.benchmarks.rows import IMAGES, RESULTS, Row, read, write
+from study.networks import study_recipe
 
 SAVED, DRAWN = RESULTS / "cost.jsonl", IMAGES / "cost.png"
 EPOCHS = 20
@@ -58,7 +58,7 @@ def network(data: Dataset, width: int = 1) -> Net:
 def measure(loop: str, setting: dict[str, int], dataset: str, device: str) -> Row:
     """Measure one epoch: seconds, and the peak memory of this process in MiB."""
     data = load(dataset, device=choose_device(device)).first(setting["images"])
-    recipe = Recipe("GN:2", epochs=2, batch_size=setting["batch_size"])
+    recipe = study_recipe("GN:2", epochs=2, batch_size=setting["batch_size"])
     net = network(data, setting["width"])
     if loop == "ours":
         epoch = our_epoch(recipe, data, net)

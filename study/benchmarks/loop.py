@@ -32,7 +32,7 @@ from normbench.training.optimizers import Optimizers
 from normbench.training.penalty import Penalty
 from normbench.training.step import Step
 from study.benchmarks.rows import RESULTS, Row, write
-from study.networks import build
+from study.networks import build, study_recipe
 
 SAVED = RESULTS / "speed.jsonl"
 LOOPS = ("study A", "our network", "ours", "floor")
@@ -96,7 +96,7 @@ def conventional_epoch(recipe: Recipe, data: Dataset, net: nn.Module) -> Callabl
 def optimizers_of(recipe: Recipe, data: Dataset, net: nn.Module) -> Optimizers:
     """Make the optimizers of a training of `net`."""
     steps = recipe.epochs * math.ceil(len(data.y_train) / recipe.batch_size)
-    return Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps)
+    return Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps, recipe.decay_on)
 
 
 def step_of(recipe: Recipe, data: Dataset, net: nn.Module, recorded: bool = False) -> Step:
@@ -144,7 +144,7 @@ def timed(epoch: Callable[[], None], device: torch.device) -> float:
 
 def compare(nm: str, data: Dataset, rounds: int) -> Row:
     """Measure seconds per epoch of the four loops with one of `NORMS`; the row says what they were measured on, too."""
-    recipe = Recipe(NORMS[nm], epochs=rounds + 1)
+    recipe = study_recipe(NORMS[nm], epochs=rounds + 1)
     epochs = (
         conventional_epoch(recipe, data, study_a(nm)),
         conventional_epoch(recipe, data, build(recipe, data)),

@@ -28,6 +28,7 @@ from normbench.data import load
 from normbench.layers import StandardizedConv2d
 from normbench.training import Recipe, train
 from study.benchmarks.rows import RESULTS, Row, append
+from study.networks import study_recipe
 
 SAVED = RESULTS / "search.jsonl"
 HEADS = "MH"
@@ -140,7 +141,7 @@ def tried(
 
 def changes(recipe: Recipe, dataset: str, standardized: bool, activation: type[nn.Module]) -> list[str]:
     """List, in words, what is not as in the other rows of a data set."""
-    usual = Recipe()
+    usual = study_recipe()
     changed = {key: getattr(recipe, key) for key in WORDS if getattr(recipe, key) != getattr(usual, key)}
     listed = [f"{WORDS[key]} {value if isinstance(value, str) else f'{value:g}'}" for key, value in changed.items()]
     groups = recipe.norm.partition(":")[2]
@@ -153,7 +154,7 @@ def changes(recipe: Recipe, dataset: str, standardized: bool, activation: type[n
 
 
 def main() -> None:
-    usual = Recipe()
+    usual = study_recipe()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("layers")
     parser.add_argument("--dataset", default="mnist", choices=EPOCHS)

@@ -15,10 +15,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from normbench.data import Dataset, load
 from normbench.device import device_name
-from normbench.training import Recipe, train_epoch
+from normbench.training import train_epoch
 from study.benchmarks.loop import NORMS, step_of
 from study.benchmarks.rows import RESULTS, write
 from study.benchmarks.search import network
+from study.networks import study_recipe
 
 SAVED = RESULTS / "step.jsonl"
 NETWORKS = ("8k5v P 16 16 P 16v 12v", "8k5v P 8 16 P 16 16 H")
@@ -41,7 +42,7 @@ def kind(operation: str) -> str:
 
 def step_times(layers: str, nm: str, data: Dataset, steps: int = STEPS) -> dict[str, float]:
     """Measure milliseconds per step by kind: the profiler's shares of a time taken without it."""
-    recipe = Recipe(NORMS[nm], epochs=6)
+    recipe = study_recipe(NORMS[nm], epochs=6)
     data = data.first(steps * recipe.batch_size)
     net = network(layers, nm).to(memory_format=torch.channels_last)
     step = step_of(recipe, data, net)
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     arguments = parser.parse_args()
     data, rows = load(arguments.dataset), []
-    where = {"dataset": data.name, "batch_size": Recipe().batch_size, "device": device_name(data.device)}
+    where = {"dataset": data.name, "batch_size": study_recipe().batch_size, "device": device_name(data.device)}
     for nm in NORMS:
         for layers in arguments.networks:
             rows.append({"layers": layers, "nm": nm, "milliseconds": step_times(layers, nm, data)} | where)

@@ -32,6 +32,24 @@ from study.experiments import (
 )
 from study.networks import TRAINER, build
 
+# All of its trainings are in study/results.
+FINISHED = (
+    "rates",
+    "head_to_head",
+    "cifar10_rates",
+    "cifar10",
+    "filters",
+    "cifar10_ghosts",
+    "small_batches_rates",
+    "small_batches",
+    "length",
+    "ghosts",
+    "penalties",
+    "l1_strength",
+    "study_c",
+    "luck",
+)
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
@@ -50,6 +68,14 @@ def test_experiments_have_distinct_trainings_and_several_seeds(name, results):
     assert seeds.pop() >= (1 if EXPERIMENTS[name].validation else 3)
     assert len(set(labels(arms).values())) == len(arms)
     assert [run.recipe for run in complete(name, results)] == recipes
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_stored_runs_are_still_those_that_are_asked_for(name):
+    """Whatever becomes of recipes: no finished training is to be done again."""
+    finished_runs = complete(name)
+    assert len(finished_runs) == len(EXPERIMENTS[name].plan())
+    assert {run.recipe.decay_on for run in finished_runs} == {"all"}, "they are older than this option"
 
 
 def test_the_studies_models():

@@ -13,7 +13,7 @@ from normbench.layers import GhostBatchNorm2d, LayerNormOfPixels, StandardizedCo
 from normbench.swapping import normalizations
 from normbench.training import Recipe
 from study.batch_statistics import SPLITTING
-from study.networks import TRAINER, build, usual_recipe
+from study.networks import TRAINER, build, study_recipe, usual_recipe
 
 NORMS = ("BN", "GN:2", "GN:8", "LN", "IN", "none", "GN", "BN:4", "LN_CHW", "LN_C", "WS+BN", "WS+GN:2", "WS+none")
 
@@ -96,10 +96,10 @@ def test_groups_must_divide_the_channels(norm, said, few_digits):
 
 
 def test_the_usual_recipe_depends_on_the_images(few_digits, photographs):
-    assert usual_recipe(few_digits) == Recipe("BN")
-    assert usual_recipe(photographs, "GN:2") == Recipe("GN:2", optimizer="muon", mirrored=True)
+    assert usual_recipe(few_digits) == study_recipe("BN")
+    assert usual_recipe(photographs, "GN:2") == study_recipe("GN:2", optimizer="muon", mirrored=True)
     changed = usual_recipe(photographs, "LN", optimizer="sgd", epochs=3, l1=1e-4)
-    assert changed == Recipe("LN", optimizer="sgd", mirrored=True, epochs=3, l1=1e-4)
+    assert changed == study_recipe("LN", optimizer="sgd", mirrored=True, epochs=3, l1=1e-4)
 
 
 def test_the_trainer_trains_what_is_built(few_digits):

@@ -14,6 +14,7 @@ from normbench.runs import arms
 from normbench.training import USUAL_L1, Recipe
 from study import numbers, readings, tables
 from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, path
+from study.networks import study_recipe
 from study.numbers import FAMILIES, Numbers, winners
 
 
@@ -44,8 +45,8 @@ def level(recipe):
 
 def test_arms_are_found_by_norm_and_penalty(tmp_path):
     n = numbers_of(tmp_path, "head_to_head", level)
-    assert n.arm("head_to_head", "GN:2").recipe == Recipe("GN:2")
-    assert n.arm("head_to_head", "GN:2", l1=USUAL_L1).recipe == Recipe("GN:2", l1=USUAL_L1)
+    assert n.arm("head_to_head", "GN:2").recipe == study_recipe("GN:2")
+    assert n.arm("head_to_head", "GN:2", l1=USUAL_L1).recipe == study_recipe("GN:2", l1=USUAL_L1)
     assert [arm.recipe.norm for arm in n.arms("head_to_head", "LN", "BN", l1=0.0)] == ["LN", "BN"]
     with pytest.raises(KeyError, match="0 arms of norm GN:3"):
         n.arm("head_to_head", "GN:3")

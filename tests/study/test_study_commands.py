@@ -14,7 +14,7 @@ from normbench.training import Recipe, Trainer
 from study import __main__ as cli
 from study import commands, experiments
 from study.experiments import Experiment
-from study.networks import build
+from study.networks import build, study_recipe
 
 TINY = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500"]
 
@@ -46,7 +46,7 @@ def test_train_shows_summary_and_result_and_keeps_figures(call, tmp_path, monkey
     (folder,) = (tmp_path / "runs" / "train").iterdir()
     assert {"curves.png", "misclassified.png", "run.jsonl", "checkpoint.pt"} <= {p.name for p in folder.iterdir()}
     (run,) = read(folder / "run.jsonl")
-    assert run.recipe == Recipe("GN:4", l1=1e-4, epochs=1, batch_size=500, seed=3)
+    assert run.recipe == study_recipe("GN:4", l1=1e-4, epochs=1, batch_size=500, seed=3)
     line, last = shown.splitlines()[-2:]
     assert line.startswith("GN (4 groups) + L1 on ") and f"{run.last['test_accuracy']:.2f} % of 297 test images" in line
     assert f"{run.errors} wrong" in line and str(folder.relative_to(tmp_path)) in last
@@ -88,8 +88,8 @@ def test_what_depends_on_the_images_is_left_to_them_unless_it_is_given(call, tmp
     assert call("train", "--optimizer", "sgd", "--mirrored", "False", *tiny)[0] == 0
     recipes = {run.recipe.norm: run.recipe for file in tmp_path.rglob("run.jsonl") for run in read(file)}
     assert recipes == {
-        "WS+GN:2": Recipe("WS+GN:2", epochs=1, batch_size=20, optimizer="muon", mirrored=True),
-        "BN": Recipe("BN", epochs=1, batch_size=20),
+        "WS+GN:2": study_recipe("WS+GN:2", epochs=1, batch_size=20, optimizer="muon", mirrored=True),
+        "BN": study_recipe("BN", epochs=1, batch_size=20),
     }
 
 
@@ -102,7 +102,7 @@ def test_what_depends_on_the_images_is_left_to_them_unless_it_is_given(call, tmp
         (["--l1", "-1"], ("l1", "at least 0", "-1.0")),
         (["--epochs", "0"], ("epochs", "at least 1", "got 0")),
         (["--batch-size", "5000"], ("5000", "1500 training images")),
-        (["--optimizer", "adam"], ("optimizer", "sgd, muon", "'adam'")),
+        (["--optimizer", "adam"], ("optimizer", "sgd, adamw, muon", "'adam'")),
         (["--augment", "rotate"], ("augment", "affine, crop-flip, none", "'rotate'")),
         (["--nm", "none", "--lr", "1e20"], ("none", "not finite in epoch 1", "lower learning rate")),
         (["--device", "tpu"], ("'tpu'",)),
