@@ -14,8 +14,8 @@ def fixed(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """`value` with so many decimals, always with its sign."""
-    return f"{value:+z.{digits}f}".replace("-", "−")
+    """`value` with so many decimals, always with its own sign: "−0.0" for what is a little below 0."""
+    return f"{value or 0.0:+.{digits}f}".replace("-", "−")
 
 
 def interval(value: Interval | Summary, digits: int = 2) -> str:

@@ -6,7 +6,12 @@ from normbench.words import count, duration, fixed, interval, roughly, signed, s
 
 @pytest.mark.parametrize(
     "value, digits, plain, with_sign",
-    ((-0.001, 2, "0.00", "+0.00"), (-1.5, 1, "−1.5", "−1.5"), (1234.5, 1, "1,234.5", "+1234.5")),
+    (
+        (-0.001, 2, "0.00", "−0.00"),
+        (-0.0, 2, "0.00", "+0.00"),
+        (-1.5, 1, "−1.5", "−1.5"),
+        (1234.5, 1, "1,234.5", "+1234.5"),
+    ),
 )
 def test_numbers_as_text(value, digits, plain, with_sign):
     assert fixed(value, digits) == plain and signed(value, digits) == with_sign

@@ -104,8 +104,7 @@ def accuracy_contrast(
     Raises ValueError for fewer than two seeds or images, different images and a confidence outside (0, 1).
     """
     samples = _weighted(arms, weights)
-    estimate = sum(float(sample.mean()) for sample in samples)
-    return _student(estimate, _variances(samples, floored=True), confidence)
+    return _student(_estimate(samples), _variances(samples, floored=True), confidence)
 
 
 def seeds_to_exclude(
@@ -183,7 +182,7 @@ def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[flo
     if paired and len(a) != len(b):
         raise ValueError(f"paired arms need the same seeds: got {len(a)} and {len(b)} of them")
     samples = [100.0 * a - 100.0 * b] if paired else [100.0 * a, -100.0 * b]
-    return float(100.0 * a.mean() - 100.0 * b.mean()), _variances(samples)
+    return _estimate(samples), _variances(samples)
 
 
 def _weighted(arms: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
@@ -193,6 +192,11 @@ def _weighted(arms: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.n
     if any(len(shape) != 2 or min(shape) < 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:
         raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {shapes}")
     return [100.0 * weight * sample for weight, sample in zip(weights, samples, strict=True)]
+
+
+def _estimate(samples: Sequence[np.ndarray]) -> float:
+    """The sum of the means of scores (seeds, images)."""
+    return float(np.mean(sum(sample.mean(axis=0) for sample in samples)))
 
 
 def _variances(samples: Sequence[np.ndarray], floored: bool = False) -> list[tuple[float, int]]:

@@ -27,7 +27,7 @@ AVOIDED = (
 
 def by_order(recipe):
     """All normalizations differ; few images per statistic, penalties and plain convolutions change a lot."""
-    order = ("none", "IN", "LN", "GN", "BN")
+    order = ("none", "DyT", "RMS", "IN", "LN_C", "LN", "GN", "BN")
     lost = {2: 2.0, 8: 0.5}.get(recipe.images_per_statistic, 0.0) if recipe.family == "BN" else 0.0
     groups = int(recipe.norm.partition(":")[2] or 0) / 10 if recipe.family == "GN" else 0.0
     plain = 1.0 if recipe.mirrored and not recipe.norm.startswith("WS") else 0.0
