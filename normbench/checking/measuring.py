@@ -73,6 +73,11 @@ def forward(net: nn.Module, *inputs: Tensor) -> Any:
         return net(*inputs)
 
 
+def copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copy inputs, for a network that may change what it is given."""
+    return tuple(x.clone() for x in inputs)
+
+
 def least_time(work: Callable[[], object], device: torch.device, budget: float) -> float:
     """Return the least seconds that the work takes, of as many times as a budget of seconds allows, 20 at most.
 
@@ -122,8 +127,7 @@ def shares_of_time(
             spent.clear()
             begun = synchronized(device)
             try:
-                with torch.no_grad():
-                    net(*inputs)
+                forward(net, *copies(inputs))
             except Exception:
                 if not net.training:
                     raise

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from normbench.checking.measuring import backward, forward, least_time, saved, storage_of
+from normbench.checking.measuring import backward, copies, forward, least_time, saved, storage_of
 from normbench.device import device_name
 from normbench.layers import OWN, STANDARDIZING, Affine
 from normbench.swapping import Known, Make, Watched, recognized, replacements
@@ -109,7 +109,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
         except Exception as error:  # a layer of a user's own can raise anything
             failures[arm] = _reason(error)
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
-    inference = least_time(lambda: forward(net.eval(), *inputs), inputs[0].device, 0.4)
+    inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.4)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
     for arm in arms:
         if arm in failures:
@@ -168,7 +168,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
         kept, shared = _kept(net, inputs, paths)
         if cuda:
             torch.cuda.reset_peak_memory_stats(inputs[0].device)
-        seconds = least_time(lambda: backward(net(*inputs)), inputs[0].device, 0.7)
+        seconds = least_time(lambda: backward(net(*copies(inputs))), inputs[0].device, 0.7)
     except Exception as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=_reason(error))
     return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
@@ -176,15 +176,15 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
 
 def _kept(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> tuple[int, set[str]]:
     """Return the bytes that a training step keeps, and the paths whose input is kept outside of the layer, too."""
-    stack = [""]
+    stack, given = [""], copies(inputs)
     given_at: dict[str, int] = {}
     holders: dict[int, set[str]] = {}
 
     def enter(path: str) -> Callable[[nn.Module, Any], None]:
-        def hook(layer: nn.Module, given: Any) -> None:
+        def hook(layer: nn.Module, arguments: Any) -> None:
             stack.append(path)
-            if given and isinstance(given[0], Tensor):
-                given_at[path] = storage_of(given[0])[0]
+            if arguments and isinstance(arguments[0], Tensor):
+                given_at[path] = storage_of(arguments[0])[0]
 
         return hook
 
@@ -196,7 +196,7 @@ def _kept(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> tuple
     try:
         with saved(net) as sizes:
             sizes.on_pack = lambda key: holders.setdefault(key, set()).add(stack[-1])
-            backward(net(*inputs))
+            backward(net(*given))
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from normbench.device import seeded
 from normbench.swapping.kinds import FUNCTIONS
 
 SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
@@ -217,14 +218,15 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
 def watch(net: nn.Module, *inputs: Tensor) -> Watched:
     """Run `net` once on the inputs, in evaluation mode and without gradients, and return what was seen.
 
-    Its state and modes are left as they are. Raises what the network raises.
+    Its state and modes are left as they are, and so are the inputs. Raises what the network raises.
     """
     modes = {layer: layer.training for layer in net.modules()}
     weights = {_memory(values) for values in net.parameters() if values.device.type != "meta" and not is_lazy(values)}
     watcher = _Watch(Watched(), weights)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _hooked(net.eval(), watcher), watcher:
-            net(*inputs)
+        given = [x.clone() for x in inputs]
+        with torch.no_grad(), seeded(0), _hooked(net.eval(), watcher), watcher:
+            net(*given)
     finally:
         for layer, mode in modes.items():
             layer.training = mode

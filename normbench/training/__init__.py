@@ -2,8 +2,9 @@
 
 from normbench.training.checks import check_network
 from normbench.training.fingerprint import network_fingerprint
-from normbench.training.loop import placed, train, train_epoch
+from normbench.training.loop import train, train_epoch
 from normbench.training.optimizers import OPTIMIZERS
+from normbench.training.placing import placed
 from normbench.training.recipe import USUAL_L1, Recipe, labels
 from normbench.training.run import Run
 from normbench.training.testing import predict, scores

@@ -3,42 +3,101 @@
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from normbench.data import Dataset
+from normbench.device import seeded
+from normbench.swapping import copied
+from normbench.training.placing import placed
 
 
 def check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
     """Raise ValueError where `net` cannot be tested, or trained, with the images of an epoch's smallest batch.
 
-    `net` goes to the device of `data`, and keeps its state; lazy layers get theirs.
+    `net` goes to the device of `data`, and keeps its state; lazy layers get theirs. It is tried as it will be trained:
+    in the same memory format, forward and backward.
     """
     net.to(data.device)
-    if not any(p.requires_grad for p in net.parameters()):
-        raise ValueError("the network has no parameters to train")
     last_batch = len(data.y_train) % batch_size or batch_size
-    images = data.standardize(data.x_train[: min(2, last_batch)])
-    devices = [data.device] if data.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
-        _check_outputs(net.eval(), images, data, "")
+    n = min(2, last_batch)
+    images, labels = data.standardize(data.x_train[:n]), data.y_train[:n]
+    hint = f"; choose another batch_size than {batch_size}, whose last batch has 1 image" if last_batch == 1 else ""
+    with seeded(0, data.device):
+        if any(map(is_lazy, [*net.parameters(), *net.buffers()])):
+            with torch.no_grad():
+                _check_outputs(net.eval(), images, data)
+            _check_shaped(net)
+        if not any(p.requires_grad for p in net.parameters()):
+            raise ValueError("the network has no parameters to train")
         state = copy.deepcopy(net.state_dict())
-        hint = f"; choose another batch_size than {batch_size}, whose last batch has 1 image" if last_batch == 1 else ""
-        _check_outputs(net.train(), images, data, hint)
-        net.load_state_dict(state)
+        trial = placed(_copy(net), data.device, images)
+        with torch.no_grad():
+            _check_outputs(trial.eval(), images, data)
+        _check_backward(_check_outputs(trial.train(), images, data, hint), images, labels)
+        if trial is net:
+            net.zero_grad()
+            net.load_state_dict(state)
 
 
-def _check_outputs(net: nn.Module, images: Tensor, data: Dataset, hint: str) -> None:
+def _copy(net: nn.Module) -> nn.Module:
+    try:
+        return copied(net)
+    except ValueError:  # it cannot be copied
+        return net
+
+
+def _check_shaped(net: nn.Module) -> None:
+    lazy = [name for name, values in [*net.named_parameters(), *net.named_buffers()] if is_lazy(values)]
+    if lazy:
+        raise ValueError(f"{lazy[0]!r} of the network is lazy, and a forward pass does not give it a shape")
+
+
+def _fails(where: str, images: Tensor, error: Exception, hint: str = "") -> ValueError:
+    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+    return ValueError(f"the network fails in {where} on images {tuple(images.shape)}: {reason}{hint}")
+
+
+def _check_outputs(net: nn.Module, images: Tensor, data: Dataset, hint: str = "") -> Tensor:
     mode, wanted = "training" if net.training else "testing", (len(images), len(data.classes))
     try:
-        outputs = net(images)
+        outputs = net(images.clone())
     except Exception as error:  # a network of the user's own can raise anything
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise ValueError(f"the network fails in {mode} on images {tuple(images.shape)}: {reason}{hint}") from error
-    if not isinstance(outputs, Tensor) or outputs.shape != wanted:
-        returned = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise _fails(mode, images, error, hint) from error
+    if returned := _what_is_wrong(outputs, images, wanted):
         raise ValueError(
             f"the network must return logits or log-probabilities (images, classes), {wanted} for {wanted[0]} images "
             f"of {data.name}, but in {mode} it returned {returned}"
         )
-    if (outputs >= 0).all() and torch.allclose(outputs.sum(dim=1), torch.ones_like(outputs[:, 0]), atol=1e-3):
+    given: Tensor = outputs
+    if (given >= 0).all() and torch.allclose(given.sum(dim=1), torch.ones_like(given[:, 0]), atol=1e-3):
         raise ValueError("the network returns probabilities; leave out its softmax, or take its logarithm")
+    return given
+
+
+def _what_is_wrong(outputs: object, images: Tensor, wanted: tuple[int, int]) -> str:
+    """Say what a network returned if that is nothing to train on; "" if it is."""
+    if not isinstance(outputs, Tensor):
+        return type(outputs).__name__
+    if outputs.layout != torch.strided:
+        return f"a tensor of the layout {outputs.layout}"
+    if outputs.shape != wanted:
+        return str(tuple(outputs.shape))
+    if not outputs.is_floating_point():
+        return f"{outputs.dtype}, which is no type of logits".removeprefix("torch.")
+    if outputs.device.type != images.device.type:
+        return f"a tensor on the device {outputs.device}"
+    return ""
+
+
+def _check_backward(outputs: Tensor, images: Tensor, labels: Tensor) -> None:
+    if not outputs.requires_grad:
+        raise ValueError(
+            "the network's outputs have no gradient in training; remove no_grad, inference_mode or detach from its "
+            "forward"
+        )
+    try:
+        F.cross_entropy(outputs, labels).backward()
+    except Exception as error:
+        raise _fails("the backward pass", images, error) from error

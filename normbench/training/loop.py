@@ -5,17 +5,19 @@ import os
 import time
 from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from normbench.data import Dataset, augmentation
-from normbench.device import device_name
+from normbench.device import device_name, seeded
 from normbench.layers import BatchRenorm
 from normbench.training.checkpoint import Checkpoint
 from normbench.training.checks import check_network
 from normbench.training.fingerprint import network_fingerprint
 from normbench.training.optimizers import Optimizers
 from normbench.training.penalty import Penalty
+from normbench.training.placing import placed
 from normbench.training.progress import epochs_bar
 from normbench.training.provenance import commit, versions
 from normbench.training.recipe import Recipe
@@ -37,8 +39,8 @@ def train(
     """Train `net` on `data`, on the device that holds it, and test it after every epoch.
 
     The same network, data, recipe, device and library versions give the same run, bit for bit on a CPU, and on a GPU if
-    `torch.backends.cudnn.deterministic` is set. (If the network draws random numbers, as dropout does, they come from
-    PyTorch's global generator.)
+    `torch.backends.cudnn.deterministic` is set. That holds for networks that draw random numbers too, as dropout does:
+    while they are trained, PyTorch's, NumPy's and Python's generators are the training's own.
 
     Args:
         net: from standardized images (N, C, H, W) to logits or log-probabilities (N, classes). It is trained in place;
@@ -62,7 +64,7 @@ def train(
     if check:
         check_network(net, used, recipe.batch_size)
     fingerprint = identity(net, data)
-    net = placed(net, data.device)
+    net = placed(net, data.device, used.standardize(used.x_train[:2]))
     steps = recipe.epochs * math.ceil(n / recipe.batch_size)
     for layer in net.modules():
         if isinstance(layer, BatchRenorm):
@@ -71,8 +73,9 @@ def train(
     step = Step(used, net, optimizers, Penalty(net, recipe.l1, recipe.l2, recipe.proximal), recorded)
     generator = torch.Generator().manual_seed(recipe.seed)
     training = asdict(recipe) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint
-    saved = Checkpoint(checkpoint, training, generator, net=net, optimizers=optimizers)
-    history, outputs, seconds = _epochs(recipe, used, step, generator, saved, progress)
+    with seeded(_seed_of_steps(recipe.seed), data.device) as generators:
+        saved = Checkpoint(checkpoint, training, generator, net=net, optimizers=optimizers, generators=generators)
+        history, outputs, seconds = _epochs(recipe, used, step, generator, saved, progress)
     probabilities = outputs.exp()
     return Run(
         recipe=recipe,
@@ -135,13 +138,9 @@ def train_epoch(recipe: Recipe, data: Dataset, step: Step, generator: torch.Gene
     return scores("train", outputs, labels) | {"penalty": penalties.mean().item()} | step.penalty.state()
 
 
-def placed(net: nn.Module, device: torch.device) -> nn.Module:
-    """Move `net` to `device`, in the memory format that is fastest there."""
-    net = net.to(device)
-    # CUDA's group norm first copies feature maps in channels_last into contiguous memory.
-    if device.type == "cpu":
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net
+def _seed_of_steps(seed: int) -> int:
+    """Return the seed of what the network draws in its steps: a stream that the order of the images is no part of."""
+    return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0])
 
 
 def identity(net: nn.Module, data: Dataset) -> dict[str, str]:

@@ -11,9 +11,9 @@ def log_probabilities(net: nn.Module, x: Tensor, mirrored: bool = False) -> Tens
     """Return log-probabilities (N, classes) of standardized images x (N, C, H, W), in the mode that `net` is in.
 
     `net` may return logits, or log-probabilities. With `mirrored` the network also sees each image in a mirror, and
-    both probabilities are averaged.
+    both probabilities are averaged. It is given copies: `x` stays as it is, also if the network changes its input.
     """
-    seen = net(x).log_softmax(dim=1)  # which leaves log-probabilities as they are
+    seen = net(x.clone()).log_softmax(dim=1)  # which leaves log-probabilities as they are
     if not mirrored:
         return seen
     return torch.stack([seen, net(x.flip(3)).log_softmax(dim=1)]).logsumexp(dim=0) - math.log(2)
