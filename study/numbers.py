@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 
 from normbench import runs, stats
 from normbench.comparison import MARGIN, Comparison, gap, seeds_to_tell
-from normbench.layers import NORMALIZATIONS
 from normbench.runs import Arm, Arms
 from normbench.training import Recipe, Run
-from study.by_hand import CHANNELS, EXAMPLE
 from study.claims import Claim, claims
 from study.experiments import EXPERIMENTS, RESULTS, finished
 
@@ -217,38 +215,6 @@ class Numbers:
         """Return the lines of NAME.jsonl, which a benchmark wrote."""
         text = (self.results / f"{name}.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
-
-    def explorer_data(self) -> dict[str, Any]:
-        """Return what docs/explorer.html shows: the batch worked by hand, and what few images per statistic cost."""
-        return {
-            "shape": EXAMPLE.shape,
-            "example": EXAMPLE.flatten().tolist(),
-            "channels": CHANNELS,
-            "measured": self._accuracy_by_images_per_statistic(),
-        }
-
-    def _accuracy_by_images_per_statistic(self) -> dict[str, Any]:
-        arms = self.arms("cifar10_ghosts")
-        return {
-            "batch": max(arm.recipe.batch_size for arm in arms),
-            "conditions": runs.conditions(arms),
-            "points": [
-                [arm.recipe.images_per_statistic, arm.accuracy.mean, arm.accuracy.low, arm.accuracy.high]
-                for arm in sorted(arms, key=lambda arm: arm.recipe.images_per_statistic)
-                if arm.recipe.family == "BN"
-            ],
-            "levels": [
-                {
-                    "name": arm.recipe.family,
-                    "mean": arm.accuracy.mean,
-                    "low": arm.accuracy.low,
-                    "high": arm.accuracy.high,
-                }
-                for arm in arms
-                if arm.recipe.family != "BN"
-            ],
-            "colours": {arm.recipe.family: NORMALIZATIONS[arm.recipe.family].colour for arm in arms},
-        }
 
 
 def _has(recipe: Recipe, values: Mapping[str, Any]) -> bool:

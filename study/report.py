@@ -8,10 +8,7 @@ being made:
     {% call holds(filters.plain_lead.low > 0) %}BN is ahead of GN.{% endcall %}
 """
 
-import html
-import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,7 +24,7 @@ from normbench.figures import plot_by_batch_size, plot_misclassified, plot_sampl
 from normbench.runs import Arms
 from normbench.training import Run
 from normbench.words import duration, fixed, interval, percent, signed, span
-from study import CHECKOUT, by_hand, colab, figures, pictures, readings, tables
+from study import CHECKOUT, by_hand, colab, explorer, figures, pictures, readings, tables
 from study.experiments import EXPERIMENTS, RESULTS, finished
 from study.findings import findings
 from study.numbers import Numbers
@@ -37,8 +34,6 @@ __all__ = [
     "PAGES",
     "BrokenConclusion",
     "draw",
-    "explorer",
-    "explorer_page",
     "findings",
     "page",
     "parameters_table",
@@ -50,9 +45,7 @@ __all__ = [
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
 TEMPLATES = Path(__file__).parent / "templates"
-EXPLORER = "docs/explorer.html"
 PAGES = ("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md")
-DATA = re.compile(r'(?<=<script type="application/json" id="data">).*?(?=</script>)', re.DOTALL)  # of the explorer
 
 
 class BrokenConclusion(ValueError):
@@ -116,27 +109,6 @@ def reading(name: str, results: Path = RESULTS) -> str:
     return page(f"readings/{name}.md", results).strip()
 
 
-def explorer_page(n: Numbers) -> str:
-    """Return docs/explorer.html with its data anew; all else in that file is written by hand.
-
-    Raises ValueError if the file has no place for the data.
-    """
-    text = (PROJECT / EXPLORER).read_text(encoding="utf-8")
-    data = json.dumps(n.explorer_data(), sort_keys=True).replace("<", "\\u003c")
-    renewed, places = DATA.subn(lambda _: data, text)
-    if places != 1:
-        raise ValueError(f"{EXPLORER} has {places} elements <script type=application/json id=data>, and needs one")
-    return renewed
-
-
-def explorer() -> str:
-    """Return docs/explorer.html as a frame for a notebook: HTML that holds the whole page."""
-    text = html.escape((PROJECT / EXPLORER).read_text(encoding="utf-8"))
-    style = "width: 100%; height: 75rem; border: 0"  # until the page in it has measured itself
-    frame = f'<iframe title="Explorer" style="{style}" srcdoc="{text}"></iframe>'
-    return f"<div>{frame}</div>"  # of a bare frame IPython would say that it has a class for addresses
-
-
 def write(data_dir: str | os.PathLike[str] | None = None, results: Path = RESULTS) -> Iterator[Path]:
     """Renew README, docs and their figures from the folder `results`, and the project's address in the notebook.
 
@@ -144,7 +116,7 @@ def write(data_dir: str | os.PathLike[str] | None = None, results: Path = RESULT
     be had stay as they are.
     """
     n = Numbers(results)
-    texts = {PROJECT / name: _sound(name, n) for name in PAGES} | {PROJECT / EXPLORER: explorer_page(n)}
+    texts = {PROJECT / name: _sound(name, n) for name in PAGES} | {explorer.PAGE: explorer.page(n)}
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from made_up import ROOT, interrupted
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from normbench.runs import read
-from study import report
+from study import explorer, report
 from study.colab import address, badge, give_address, renew
 from study.experiments import EXPERIMENTS, RESULTS
 from study.notebook import output_folder, results, run, setting
@@ -350,7 +350,7 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     assert [text for text in shown if text not in expected] == []
     assert results(nbformat.read(NOTEBOOK, as_version=4)) == expected[0]
     frames = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
-    assert frames == [report.explorer()]
+    assert frames == [explorer.frame()]
 
 
 # Settings and addresses

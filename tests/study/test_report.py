@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 from made_up_results import write_results
 
-from study import report, tables
+from study import explorer, report, tables
 from study.experiments import EXPERIMENTS
 from study.numbers import Numbers
 from study.report import PAGES, BrokenConclusion, page, render
@@ -76,7 +76,7 @@ def test_pages_say_what_the_results_say(name):
 
 
 def test_the_explorer_shows_what_the_results_say():
-    assert (report.PROJECT / report.EXPLORER).read_text() == report.explorer_page(Numbers())
+    assert explorer.PAGE.read_text(encoding="utf-8") == explorer.page(Numbers())
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -140,9 +140,9 @@ def test_what_is_said_of_no_normalization_follows_the_results(scenarios, name, s
 
 
 def test_the_frame_of_a_notebook_holds_the_whole_page():
-    frame = report.explorer()
+    frame = explorer.frame()
     inside = re.search(r'srcdoc="(.*?)"></iframe>', frame, re.DOTALL).group(1)
-    assert html.unescape(inside) == (report.PROJECT / report.EXPLORER).read_text()
+    assert html.unescape(inside) == explorer.PAGE.read_text(encoding="utf-8")
 
 
 def test_figures_have_names(scenarios):
