@@ -1,5 +1,7 @@
 """Samples become intervals, tests and chances; accuracies and their differences are in points, that is in %."""
 
+from normbench.stats.levels import level
+from normbench.stats.pooling import Scatter, scatter, seeds_to_show
 from normbench.stats.samples import (
     MOST_SEEDS,
     Difference,
@@ -28,6 +30,7 @@ __all__ = [
     "MOST_SEEDS",
     "Difference",
     "Interval",
+    "Scatter",
     "Summary",
     "accuracy_contrast",
     "accuracy_difference",
@@ -37,12 +40,15 @@ __all__ = [
     "difference",
     "excess_deviation",
     "is_constant",
+    "level",
     "mcnemar",
     "resampled",
     "sample_of",
+    "scatter",
     "seed_effect",
     "seeds_for_accuracy_difference",
     "seeds_to_exclude",
+    "seeds_to_show",
     "summary",
     "superiority",
     "winners",

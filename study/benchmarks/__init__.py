@@ -5,6 +5,7 @@
 - `step`: where the time of a step goes;
 - `gpu`: a step on a GPU, recorded or not;
 - `side_by_side`: two trainings at once, or one after the other;
+- `race`, `levels`: races of made-up comparisons, and replays of finished ones; the level of a look;
 - `search`: networks and recipes tried on held-out training images.
 
 What they measure goes to study/results/, from which the pages of docs/ are made.
