@@ -8,20 +8,23 @@ unless it says something else; a fixed design takes arms × seeds runs.
 """
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from normbench.comparison.race import FAILS, FIRST_LOOK, HOPELESS, Rules, Sample, chance_of_a_lead, race
+from normbench.comparison.search import best_rate, trials
 from normbench.runs import Arm, Arms
 from normbench.stats import level, scatter
-from normbench.training import labels
+from normbench.training import Recipe, labels
 from study.experiments import finished
 
-REPLAYED = ("head_to_head", "cifar10", "small_batches", "ghosts")
+REPLAYED = ("cifar10", "small_batches", "l1_strength", "ghosts", "head_to_head")
+RATES_REPLAYED = ("rates", "cifar10_rates", "small_batches_rates")
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,14 @@ def simulated(scores: np.ndarray, first_look: int = FIRST_LOOK, hopeless: float 
 HEAD = "runs  best out  tie won   found  intervals true, all of a race"
 
 
-def judged(means: np.ndarray, held: Races) -> str:
-    """Say of races of arms with these means, in columns: runs, wrong verdicts, right ones, and how often intervals are.
+def judged(truth: Truth, held: Races) -> str:
+    """Say of races, in columns: runs, wrong verdicts, right ones, and how often intervals are true.
 
     "best out": the first arm, if it is one of the best, was thrown out. "tie won": one of several best ones was said to
     be the best. "found": the only best one was.
     """
-    best = means == means.max()
+    means = truth.means
+    best = (means == means.max()) & ~((np.arange(len(means)) == len(means) - 1) & (truth.fails > 0))
     lead = means[held.leader][:, None] - means
     others = np.arange(len(means)) != held.leader[:, None]
     missed = others & ~((held.low <= lead) & (lead <= held.high))
@@ -157,7 +161,7 @@ def of_truths(arms: int, seeds: int, races: int, rng: np.random.Generator) -> No
     """Print the table of made-up comparisons, and what becomes of races that go on with more seeds."""
     print(f"\n{arms} arms, up to {seeds} seeds: {arms * seeds} runs in a fixed design\n{'':34s}  {HEAD}")
     for truth in truths(arms):
-        print(f"{truth.name:34s}  {judged(truth.means, simulated(truth.scores(races, seeds, rng)))}", flush=True)
+        print(f"{truth.name:34s}  {judged(truth, simulated(truth.scores(races, seeds, rng)))}", flush=True)
     drawn = Truth("", np.zeros(arms), np.ones(arms)).scores(races, 2 * seeds, rng)
     first, longer = simulated(drawn[:, :, :seeds]), simulated(drawn)
     undecided = first.racing.sum(axis=1) > 1
@@ -194,6 +198,36 @@ def _sample(arm: Arm, order: np.ndarray) -> Sample:
     return Sample(arm.last()[order], examples)
 
 
+def of_rates(name: str) -> None:
+    """Print how many of an experiment's trials of learning rates a search takes, and what it loses by that.
+
+    Each arm starts at the best rate of the one before. Rates beyond the grid were not tried, and count as worse.
+    """
+    made, known, lost = 0, 0, []
+    start: dict[int, float] = {}
+    for recipe, scores in _by_rate(finished(name)).items():
+        grid = sorted(scores)
+        tried: dict[float, list[float]] = {}
+        while wanted := trials(tried, grid, start.get(recipe.batch_size, grid[len(grid) // 2])):
+            tried |= {rate: [scores.get(rate, -math.inf)] for rate, _ in wanted}
+        best = best_rate({rate: tried[rate] for rate in tried if rate in scores}) or grid[0]
+        start[recipe.batch_size] = best
+        made, known = made + len(tried.keys() & scores.keys()), known + len(scores)
+        lost.append(np.nanmax(list(scores.values())) - scores[best])
+    print(
+        f"{name}: {known} trials in the grid, {made} made; points lost: {max(lost):.2f} at most",
+        flush=True,
+    )
+
+
+def _by_rate(arms: Arms) -> dict[Recipe, dict[float, float]]:
+    """Gather the arms that differ in their rate alone: the mean score of each rate, nan where a run failed."""
+    families: dict[Recipe, dict[float, float]] = {}
+    for recipe, arm in arms.items():
+        families.setdefault(replace(recipe, lr=Recipe().lr), {})[recipe.lr] = float(arm.last().mean())
+    return families
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--races", type=int, default=4000)
@@ -202,6 +236,8 @@ def main() -> None:
     if arguments.replays:
         for name in REPLAYED:
             of_finished(name, min(arguments.races, 100), rng)
+        for name in RATES_REPLAYED:
+            of_rates(name)
         return
     for arms in (2, 5, 8):
         for seeds in (5, 10, 20):
