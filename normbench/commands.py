@@ -204,7 +204,8 @@ def check(options: Annotated[CheckOptions, tyro.conf.arg(name="")]) -> None:
     shape, device = checking.size(options.size), choose_device(options.device)
     network = Swapped(options.network, {norm: norm for norm in options.arms if is_of_a_user(norm)})
     arms = network.priced(options.arms)
-    net = network.built(shape, options.num_classes).to(device)
+    offers = {"num_classes": options.num_classes, "in_channels": shape[0], "size": shape[1:]}
+    net = network.built(offers).to(device)
     example = checking.inputs(shape, options.batch_size, device)
     found = checking.check(net, example, arms=arms, price=options.price)
     print(found.to_text(every_row=options.verbose))

@@ -101,7 +101,7 @@ def test_no_normalization_may_win_fail_and_be_unstable():
 
 def test_one_training_each():
     said = answer(BN=[91], GN=[90])
-    assert "One seed cannot tell" in said and "BN has 91.00 %" in said and "GN 1.00 points less" in said
+    assert "One seed cannot tell" in said and "BN has 91.00 %" in said and "GN 90.00 %" in said
     assert "Take" not in said and "interval" not in said
 
 

@@ -4,16 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from collections import Counter
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
+from multiprocessing import active_children
 
 import pytest
 import torch
 from made_up import ROOT, TRAINER, build, interrupted, run_of, without_seconds
 
-from normbench.runs import append, engines, local, read, run_all, usual_workers
+from normbench.runs import append, engines, local, opened, read, run_all, usual_workers, workers
 from normbench.training import Recipe, Trainer
 
 RECIPES = [Recipe("BN", l1=1e-4, epochs=2, seed=seed) for seed in range(3)]
@@ -76,6 +81,69 @@ def test_a_worker_that_is_killed_is_told_in_one_line(few_digits, tmp_path):
     with pytest.raises(BrokenProcessPool, match=r"^a worker was killed, .*fewer workers$"):
         dying = Trainer("dying", build, die)
         run_all(RECIPES[:1], few_digits, tmp_path / "runs.jsonl", dying, workers=2, progress=False)
+
+
+@pytest.fixture
+def in_time():
+    """Raise TimeoutError in what takes longer than two minutes, also where it waits for the system."""
+
+    def late(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def kill_the_first(others):
+    while not (started := set(active_children()) - others):
+        time.sleep(0.001)
+    for process in started:
+        process.kill()
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_told_in_one_line(few_digits, tmp_path, in_time):
+    """Data larger than a pipe holds would be waited for by nobody."""
+    killer = threading.Thread(target=kill_the_first, args=[set(active_children())])
+    killer.start()
+    with pytest.raises(BrokenProcessPool, match="a worker was killed"):
+        run_all(RECIPES, few_digits, tmp_path / "runs.jsonl", TRAINER, workers=2, progress=False)
+    killer.join()
+
+
+def tell_who_trains(told, net, data, recipe, **_):
+    with open(told, "a") as file:
+        print(os.getpid(), len(data.y_train), file=file)
+    data.x_train.zero_()  # stays in this process
+    return run_of(recipe, 90.0, data.name, images=len(data.y_test))
+
+
+def test_workers_are_kept_while_the_engine_is_open(few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    trainer = Trainer("teller", build, partial(tell_who_trains, tmp_path / "told"))
+    files = []
+    with opened(local(2)) as engine:
+        for round, data in enumerate((few_digits, few_digits.hold_out(50), few_digits)):
+            recipes = [Recipe(seed=seed) for seed in range(4 * round, 4 * round + 4)]
+            run_all(recipes, data, tmp_path / "runs.jsonl", trainer, engine=engine, progress=False)
+            files.append(len(list((tmp_path / "tmp").rglob("*.pt"))))
+    told = [line.split() for line in (tmp_path / "told").read_text().splitlines()]
+    assert len({pid for pid, _ in told}) <= 2 and Counter(n for _, n in told) == {"300": 8, "250": 4}
+    assert files == [1, 2, 2] and not list((tmp_path / "tmp").iterdir())
+    assert few_digits.x_train.any()
+
+
+def test_data_that_cannot_be_handed_over_are_told_in_one_line(few_digits, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 192 vs 112\nmore")
+
+    monkeypatch.setattr(workers.torch, "save", full)
+    with pytest.raises(OSError, match=r"TMPDIR") as caught:
+        run_all(RECIPES, few_digits, tmp_path / "runs.jsonl", TRAINER, workers=2, progress=False)
+    assert "\n" not in str(caught.value)
 
 
 TRAINS_FOR_EVER = """
@@ -163,10 +231,10 @@ def test_no_more_recipes_are_taken_than_there_is_room_for():
 
 
 def test_workers_keep_the_memory_that_they_free(monkeypatch):
-    first, second = engines.KEPT_MEMORY
+    first, second = workers.KEPT_MEMORY
     monkeypatch.delenv(first, raising=False)
     monkeypatch.setenv(second, "7")  # the user's own
-    with engines._spawning():
+    with workers._spawning():
         assert os.environ[first] == str(2**30) and os.environ[second] == "7"
     assert first not in os.environ and os.environ[second] == "7"
 
@@ -175,6 +243,6 @@ def test_workers_start_where_signals_cannot_be_blocked(monkeypatch):
     """As on Windows."""
     monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
     script = sys.modules["__main__"]
-    with engines._spawning():
+    with workers._spawning():
         assert sys.modules["__main__"] is not script
     assert sys.modules["__main__"] is script

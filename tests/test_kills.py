@@ -68,13 +68,16 @@ def running(pid):
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
     (tmp_path / "trainer.py").write_text(TRAINS_FOR_EVER)
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": PATHS})
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {"PYTHONPATH": PATHS, "TMPDIR": str(tmp_path / "tmp")}
+    process = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment)
     wait_until(lambda: list(tmp_path.glob("*.begun")), "no training is begun")
     (worker,) = (int(begun.stem) for begun in tmp_path.glob("*.begun"))
     assert worker != process.pid and running(worker)
     process.kill()
     process.wait()
     wait_until(lambda: not running(worker), "the worker goes on")
+    assert not list((tmp_path / "tmp").glob("normbench-*")), "the data that it was handed are left behind"
 
 
 @pytest.fixture

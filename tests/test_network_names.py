@@ -250,7 +250,7 @@ def test_inputs_of_other_kinds_than_images(tmp_path, monkeypatch):
     )
     network = Swapped(f"{tmp_path}/nets.py:build")
     for shape in ((7,), (2, 50), (1, 4, 5, 6)):
-        net = network.built(shape, 3)
+        net = network.built({"num_classes": 3, "in_channels": shape[0], "size": shape[1:]})
         assert (net.in_features, net.out_features) == (shape[0], 3 + 100 * (len(shape) - 1))
 
 

@@ -183,7 +183,7 @@ def test_each_norm_s_network_is_built_once_to_be_known(few_digits, path):
 
 
 def test_no_network_is_built_where_its_fingerprint_is_given(few_digits, path):
-    networks = {"GN": network_fingerprint(build(RECIPE, few_digits), few_digits.image_shape)}
+    networks = {"GN": {"network": network_fingerprint(build(RECIPE, few_digits), few_digits.image_shape)}}
     run_all(SEEDS, few_digits, path, MAKE, progress=False)
     unable = replace(MAKE, build=refuse_to_build)
     assert len(run_all(SEEDS, few_digits, path, unable, engine=refuse, networks=networks)) == 3

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from normbench.comparison.differences import has_examples
 from normbench.layers import OWN
 from normbench.layers import label as label_of
 from normbench.runs import Arm
-from normbench.stats import Difference, winners
+from normbench.stats import MOST_SEEDS, Difference, winners
 from normbench.training import Recipe
 from normbench.words import fixed, percent, roughly, span
 
@@ -27,7 +28,7 @@ def answer(result: "Result") -> str:
     """Say what to take, how sure that is, and what would make it surer."""
     sentences = _verdict(result)
     if result.leads:
-        shares = winners({_said(result, arm): arm.last() for arm in result.ranked})
+        shares = winners({_said(result, arm): result.measure.sign * arm.last() for arm in result.ranked})
         likeliest = sorted(shares.items(), key=lambda item: -item[1])
         named = ", ".join(f"{name} in {percent(share)}" for name, share in likeliest if share >= SELDOM)
         sentences.append(f"If each were trained once, the best would be {named} of all cases.")
@@ -44,7 +45,7 @@ def _verdict(result: "Result") -> list[str]:
     if not result.ranked:
         return ["No arm could be trained."]
     best, *others = result.ranked
-    name, mean = _said(result, best), f"{fixed(best.accuracy.mean)} % of the test images right"
+    name, mean = _said(result, best), _mean(result, best)
     if not others:
         return [f"{name} alone has a result: {mean} on average."]
     if not result.leads:
@@ -52,7 +53,7 @@ def _verdict(result: "Result") -> list[str]:
     unstable = _unstable(result)
     steady = {arm: _lead(result, best, arm) for arm in others if arm not in unstable}
     tied = [arm for arm, lead in steady.items() if lead.low <= 0]
-    ahead = [f"of {_said(result, arm)} by {_points(lead)}" for arm, lead in steady.items() if lead.low > 0]
+    ahead = [f"of {_said(result, arm)} by {_points(result, lead)}" for arm, lead in steady.items() if lead.low > 0]
     if tied:
         sentences = _tie(result, [best, *tied], mean) + _cheapest(result, [best, *tied])
     else:
@@ -62,10 +63,14 @@ def _verdict(result: "Result") -> list[str]:
     return sentences + [_instability(result, arm) for arm in unstable]
 
 
+def _mean(result: "Result", arm: Arm) -> str:
+    built_in = result.measure.unit and arm.runs[0].is_built_in
+    return result.measure.amount(arm.score.mean) + (" of the test images right" if built_in else "")
+
+
 def _one_seed(result: "Result", best: Arm, second: Arm, mean: str) -> list[str]:
-    apart = fixed(best.accuracy.mean - second.accuracy.mean)
     return [
-        f"One seed cannot tell: {_said(result, best)} has {mean}, {_said(result, second)} {apart} points less, and "
+        f"One seed cannot tell: {_said(result, best)} has {mean}, {_said(result, second)} {_mean(result, second)}, and "
         "other seeds may reverse the order.",
         "Train five seeds per arm; the first is kept.",
     ]
@@ -77,12 +82,13 @@ def _tie(result: "Result", group: Sequence[Arm], mean: str) -> list[str]:
     tied = {arm.recipe for arm in group}
     hidden = max(max(-lead.low, lead.high) for pair, lead in result.leads.items() if tied.issuperset(pair))
     needed = result.seeds_needed(best.recipe, nearest.recipe)
-    what_tells = f"about {roughly(needed)} seeds per arm" if math.isfinite(needed) else "more test images"
+    few = "more test images" if has_examples(best, nearest) else f"more than {MOST_SEEDS:,} seeds per arm"
+    what_tells = f"about {roughly(needed)} seeds per arm" if math.isfinite(needed) else few
     return [
         f"{_listed([_said(result, arm) for arm in group])} cannot be told apart with {len(best.runs)} seeds; "
-        f"differences of up to {fixed(hidden)} points between them may be hidden.",
-        f"{_said(result, best)} has the highest mean, {mean}, ahead of {_said(result, nearest)} by "
-        f"{_points(_lead(result, best, nearest))}.",
+        f"differences of up to {result.measure.distance(hidden)} between them may be hidden.",
+        f"{_said(result, best)} has the {'highest' if result.higher_is_better else 'lowest'} mean, {mean}, ahead of "
+        f"{_said(result, nearest)} by {_points(result, _lead(result, best, nearest))}.",
         f"If that lead is real, it would take {what_tells} to see it.",
         *(["So no change is shown to be a gain."] if any(arm.recipe.norm == result.yours for arm in group) else []),
     ]
@@ -104,16 +110,17 @@ def _cheapest(result: "Result", tied: Sequence[Arm]) -> list[str]:
 
 
 def _instability(result: "Result", arm: Arm) -> str:
-    low, high = fixed(arm.last().min()), fixed(arm.last().max())
-    best = result.ranked[0]
-    behind = "" if arm is best else f"; its mean is {_points(_lead(result, best, arm))} behind"
-    return f"{_said(result, arm)} is unstable: its seeds reach from {low} to {high} %{behind}."
+    low, high = (fixed(value, result.measure.digits) for value in (arm.last().min(), arm.last().max()))
+    best, unit = result.ranked[0], " %" if result.measure.unit else ""
+    behind = "" if arm is best else f"; its mean is {_points(result, _lead(result, best, arm))} behind"
+    return f"{_said(result, arm)} is unstable: its seeds reach from {low} to {high}{unit}{behind}."
 
 
 def _unstable(result: "Result") -> list[Arm]:
     spread = {arm: float(np.ptp(arm.last())) for arm in result.ranked}
     middle = sorted(spread.values())[(len(spread) - 1) // 2]
-    return [arm for arm, points in spread.items() if points > max(UNSTABLE_POINTS, UNSTABLE_TIMES * middle)]
+    least = UNSTABLE_POINTS if result.measure.unit else 0.0
+    return [arm for arm, width in spread.items() if width > max(least, UNSTABLE_TIMES * middle)]
 
 
 def _lead(result: "Result", better: Arm, other: Arm) -> Difference:
@@ -129,8 +136,8 @@ def _in_words(recipe: Recipe, label: str) -> str:
     return IN_WORDS.get(label, label) if label == recipe.norm else label
 
 
-def _points(lead: Difference) -> str:
-    return f"{fixed(lead.estimate)} points (95 % interval {span(lead)})"
+def _points(result: "Result", lead: Difference) -> str:
+    return f"{result.measure.distance(lead.estimate)} (95 % interval {span(lead, result.measure.digits)})"
 
 
 def _listed(names: Sequence[str]) -> str:

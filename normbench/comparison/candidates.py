@@ -2,6 +2,7 @@
 
 import math
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,10 +15,18 @@ from torch import Tensor, nn
 from normbench.checking import check
 from normbench.checking.price import Price
 from normbench.comparison.network import Swapped
-from normbench.data import Dataset, title
+from normbench.comparison.own import OwnTraining
+from normbench.data import Dataset, Task, shape_of_inputs, title
 from normbench.layers import OWN, label
 from normbench.swapping import normalizations, unknown
-from normbench.training import Recipe, check_network, network_fingerprint, train
+from normbench.training import (
+    Recipe,
+    check_forward,
+    check_network,
+    network_fingerprint,
+    settings_checksum,
+    train,
+)
 
 
 @dataclass
@@ -27,14 +36,21 @@ class Candidate:
     Attributes:
         recipe: how it is trained, but for the learning rate, which is chosen later.
         net: its network, for as long as that is needed.
-        fingerprint: of the network.
+        fingerprint: of the network; arms that have the same one are trained once.
+        build: the `build_checksum` of the network; "" where its source is not known.
         failure: why it cannot be trained; empty if it can.
     """
 
     recipe: Recipe
     net: nn.Module | None = None
     fingerprint: str = ""
+    build: str = ""
     failure: str = ""
+
+    @property
+    def demanded(self) -> dict[str, str]:
+        """What a stored run's fingerprint must say to be one of this arm; no run says it if the source is not known."""
+        return {"network": self.fingerprint, "build": self.build or f"unknown {uuid.uuid4().hex[:16]}"}
 
     def seconds(self, data: Dataset) -> float:
         """Estimate how long a run takes, from two epochs of few images, of which the first is to warm up.
@@ -56,8 +72,8 @@ class Candidate:
         return around + self.recipe.epochs * run.last["seconds"] * images / few
 
 
-def candidates(network: Swapped, recipes: Iterable[Recipe], parts: Sequence[Dataset]) -> list[Candidate]:
-    """Build and check the network of each recipe, for training on each of the `parts` of a data set.
+def candidates(network: Swapped, recipes: Iterable[Recipe], parts: Sequence[Task]) -> list[Candidate]:
+    """Build and check the network of each recipe, for training on each of the `parts`.
 
     Raises ValueError if none of one batch size can be trained.
     """
@@ -85,19 +101,35 @@ def without_twins(made: Iterable[Candidate]) -> tuple[list[Candidate], dict[str,
     return [candidate for candidate in made if candidate in kept.values()], twins
 
 
-def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Dataset]) -> Candidate:
-    smallest = min(parts, key=lambda data: len(data.y_train) % recipe.batch_size or recipe.batch_size)
-    of_a_user = recipe.norm in network.makers
+def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candidate:
+    task = min(parts, key=lambda part: _smallest_batch(part, recipe.batch_size))
     try:
-        net = network(recipe, smallest)
-        if of_a_user:
-            _check_shapes(net, network.layers(smallest), smallest.standardize(smallest.x_test[:2]).cpu())
-        check_network(net, smallest, recipe.batch_size)
-    except Exception as error:
-        if not of_a_user and not isinstance(error, ValueError):  # a layer of a user's own can raise anything
-            raise
-        return Candidate(recipe, failure=(str(error).strip() or type(error).__name__).splitlines()[0])
-    return Candidate(recipe, net.cpu(), network_fingerprint(net, smallest.image_shape))
+        net = network(recipe, task)
+        if recipe.norm in network.makers and (example := task.example(2)) is not None:
+            _check_shapes(net, network.layers(task), example.cpu())
+        _check(net, task, recipe.batch_size)
+    except Exception as error:  # code of a user's own can raise anything
+        return Candidate(recipe, failure=next(iter(str(error).strip().splitlines()), type(error).__name__))
+    net.cpu()
+    return Candidate(recipe, net, _fingerprint(net, task), network.checksum(recipe.norm, net))
+
+
+def _smallest_batch(task: Task, size: int) -> int:
+    return len(task.y_train) % size or size if isinstance(task, Dataset) else size
+
+
+def _check(net: nn.Module, task: Task, batch_size: int) -> None:
+    """Raise ValueError where it is known before that `net` cannot be trained."""
+    if isinstance(task, Dataset):
+        check_network(net, task, batch_size)
+    elif (example := task.example(2)) is not None:
+        check_forward(net.to(task.device), example.to(task.device))
+
+
+def _fingerprint(net: nn.Module, task: Task) -> str:
+    """What tells the networks of two arms apart: what they compute or, without known inputs, how they are built."""
+    shape = shape_of_inputs(task)
+    return network_fingerprint(net, shape) if shape else f"settings {settings_checksum(net)}"
 
 
 def _check_shapes(net: nn.Module, paths: Iterable[str], images: Tensor) -> None:
@@ -143,8 +175,10 @@ class Original:
     step_seconds: dict[str, float]
 
 
-def original(network: Swapped, data: Dataset, batch_size: int, priced: Sequence[str] = ()) -> Original:
+def original(network: Swapped, data: Task, batch_size: int, priced: Sequence[str] = ()) -> Original:
     """Build and check the network as it is, and measure what the arms of the `priced` norms would cost.
+
+    Without known inputs nothing is measured.
 
     Raises ValueError if it cannot be built or trained, or has no normalization layer.
     """
@@ -152,9 +186,9 @@ def original(network: Swapped, data: Dataset, batch_size: int, priced: Sequence[
     layers = normalizations(net)
     if not layers:
         raise ValueError(f"{network.name} has no normalization layer that could be swapped")
-    check_network(net, data, batch_size)
-    named = network.priced(priced)
-    price = check(net, data.standardize(data.x_train[:batch_size]), arms=named).price if named else None
+    _check(net, data, batch_size)
+    named, inputs = network.priced(priced), _batch(data, batch_size)
+    price = check(net, inputs, arms=named).price if named and inputs is not None else None
     steps = {cost.arm: cost.step for cost in price.costs if cost.step is not None} if price else {}
     return Original(
         parameters=sum(p.numel() for p in net.parameters()),
@@ -165,19 +199,36 @@ def original(network: Swapped, data: Dataset, batch_size: int, priced: Sequence[
     )
 
 
+def _batch(task: Task, size: int) -> Tensor | None:
+    """Return so many inputs, some of them more than once if need be."""
+    if isinstance(task, Dataset):
+        return task.standardize(task.x_train[:size])
+    example = task.example(size)
+    return None if example is None else example[torch.arange(size) % len(example)].to(task.device)
+
+
 def _as_built(norm: str) -> str:
     return "The network as it is has" if norm == OWN else f"With {label(norm)} it is the same network as with"
 
 
-def preview(name: str, known: Original, data: Dataset, twins: Mapping[str, str]) -> str:
-    """Say what is compared: the network, the data, and which layers are replaced."""
+def preview(name: str, known: Original, data: Task, twins: Mapping[str, str]) -> str:
+    """Say what is compared: the network, what it is trained on, and which layers are replaced."""
     layers = ", ".join(f"{n} {kind}" for kind, n in known.replaced.items())
     lines = [
-        f"{name} ({known.parameters:,} parameters) on {title(data.name)}: {len(data.classes)} classes, "
-        f"{len(data.y_train):,} training and {len(data.y_test):,} test images {data.image_shape}.",
+        f"{name} ({known.parameters:,} parameters) {_trained(data)}.",
         f"Normalization layers that are replaced: {layers}.",
     ]
     if known.left:
         lines.append("Left as they are: " + "; ".join(f"{path}, {why}" for path, why in known.left.items()) + ".")
     lines += [f"{_as_built(norm)} {label(twin)}: it is trained once." for norm, twin in twins.items()]
     return "\n".join(lines)
+
+
+def _trained(data: Task) -> str:
+    if isinstance(data, Dataset):
+        return (
+            f"on {title(data.name)}: {len(data.classes)} classes, {len(data.y_train):,} training and "
+            f"{len(data.y_test):,} test images {data.image_shape}"
+        )
+    unknown = "; its source is not known, so that its runs are not kept for another call: give a version"
+    return f"trained by {data.name}" + (unknown if isinstance(data, OwnTraining) and not data.is_known else "")

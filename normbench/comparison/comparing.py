@@ -5,20 +5,23 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normbench import defaults
 from normbench.comparison.candidates import Candidate, Original, candidates, original, preview, without_twins
 from normbench.comparison.network import Swapped, is_of_a_user
+from normbench.comparison.own import OwnTraining, own_training, rates_of, train_by_function
 from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
-from normbench.data import Dataset
-from normbench.runs import Arms, Engine, local
+from normbench.data import Dataset, Task
+from normbench.device import choose_device
+from normbench.runs import Arms, Engine, local, opened
 from normbench.swapping import Make
-from normbench.training import OPTIMIZERS, Recipe, Trainer
+from normbench.training import BY_FUNCTION, OPTIMIZERS, Recipe, Trainer
 
 HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
 MOST_HELD_OUT = 10_000  # images
@@ -26,13 +29,18 @@ MOST_HELD_OUT = 10_000  # images
 
 def compare(
     build: str | Callable[..., nn.Module],
-    data: Dataset,
+    data: Dataset | None = None,
     arms: Sequence[str | Make] | Mapping[str, str | Make] = defaults.ARMS,
     seeds: int = defaults.SEEDS,
-    epochs: int = defaults.EPOCHS,
-    batch_size: int | Sequence[int] = defaults.BATCH_SIZE,
+    epochs: int | None = None,
+    batch_size: int | Sequence[int] | None = None,
     folder: str | os.PathLike[str] = "runs/compare",
     *,
+    train: str | Callable[..., Any] | None = None,
+    higher_is_better: bool = True,
+    version: str = "",
+    inputs: Tensor | None = None,
+    device: str | torch.device = "auto",
     optimizer: str = defaults.OPTIMIZER,
     rates: Sequence[float] | None = None,
     augment: str = "auto",
@@ -46,27 +54,42 @@ def compare(
 ) -> Comparison:
     """Train a network with each normalization in the place of its own, on equal terms, and say which is best.
 
-    First each arm's learning rate is chosen: runs with each of `rates`, scored on held-out training images (a sixth,
-    at most 10,000); if the lowest or the highest is best, the next beyond it is tried, too. Then each arm is trained
-    with that rate and `seeds` seeds on all training images, and scored on the test images after the last epoch. Each
-    batch size has rates and runs of its own. The arms share seeds: the same initial weights, order and augmentation of
-    images.
+    The training is the built-in one on `data`, or a function of your own, `train`. First each arm's learning rate is
+    chosen: runs with each of `rates`, scored on held-out training images (a sixth, at most 10,000); if the lowest or
+    the highest is best, the next beyond it is tried, too. Then each arm is trained with that rate and `seeds` seeds on
+    all training images, and scored on the test images after the last epoch. Each batch size has rates and runs of its
+    own. The arms share seeds: the same initial weights, order and augmentation of images.
 
     Finished runs are kept in `folder`; after a stop the same call resumes. They are known by the network and the data
     that they were made with, so that others never mix in.
 
+    A function of your own is called as `train(net, lr=…, seed=…)`, with whichever it names of lr, seed, batch_size,
+    epochs, weight_decay, norm, device, split and progress; what has a default there is handed over only if you give it
+    here. It returns a score; or an array of one score per test example, for intervals that speak of new examples too
+    (of bool: right or wrong); or a dict of several, of which the first decides. Rates are chosen with
+    split="validation" if it takes `split`, else by a training with a seed of its own. A function that raises fails its
+    arm, with the reason.
+
     Args:
         build: what makes the network, as `Swapped` takes it.
-        data: what to train and test on.
+        data: what to train and test on; None where `train` knows.
         arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, RMS, DyT, none, …; "GN:8" for eight groups;
             "own" for the network as it is; "my_norms.py:MyNorm" for a layer of your own. Or a dict, in which a layer of
             your own is a function of the number of channels: {"BN": "BN", "mine": lambda channels: MyNorm(channels)}.
         seeds: runs per arm; two give an interval, five a useful one.
-        epochs: how often a run sees every training image.
-        batch_size: training images per step; several for an answer by batch size.
+        epochs: how often a run sees every training image, by default 10.
+        batch_size: training images per step, by default 128; several for an answer by batch size.
         folder: where finished runs are kept.
+        train: a training function of your own, or its name: "my_project.py:train".
+        higher_is_better: whether the best arm is the one with the highest score.
+        version: stands for the source of `train` in what finished runs are known by, so that an edit trains nothing
+            anew; change it where the data or anything else that `train` uses has changed.
+        inputs: a few inputs of the network, (n, …), where `train` knows the data: each arm's network is tried on them
+            before it is trained, and the price of each arm is measured.
+        device: where `train` trains: cpu, cuda, … or auto. The built-in training uses that of `data`.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
-        rates: the learning rates to try; by default those of the optimizer. A single one is used as it is.
+        rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function of
+            your own has no default, and needs none if it does not take lr.
         augment: the random changes of training images, as in `Recipe`.
         weight_decay: by default that of the optimizer.
         decay_on: what it falls on: "weights", which leaves out biases and what normalizations train, or "all".
@@ -80,32 +103,54 @@ def compare(
     options out of range; and as `normbench.runs.run_all` does.
     """
     engine_here = local(workers)  # raises for a wrong number
-    sizes = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
+    sizes = _sizes(batch_size)
     makers = _makers(arms)
     usual = Recipe(
-        epochs=epochs,
+        epochs=defaults.EPOCHS if epochs is None else epochs,
         optimizer=optimizer,
         augment=augment,
         weight_decay=weight_decay,  # type: ignore[arg-type]  # None stands for the optimizer's
         decay_on=decay_on,
     )
-    rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     wanted = [replace(usual, norm=norm) for norm in makers]
     given = {norm: made for norm, made in makers.items() if is_of_a_user(norm)}
     network = Swapped(build, given)
     for norm in given:
         network.layer(norm)  # raises for a name of nothing
-    plan = _plan(network, _shuffled(data).first(images), wanted, sizes, seeds, rates, price)
-    fingerprints = {made.recipe.norm: made.fingerprint for made in plan.candidates if not made.failure}
-    trainer = Trainer("train", plan.network)
-    trainings = Trainings(trainer, Path(folder) / "runs.jsonl", fingerprints, engine or engine_here, progress)
-    if progress:
-        _announce(plan, trainings, 1 if engine else workers)
-    for made in plan.candidates:
-        made.net = None  # its memory is for the runs
-    results = [_result(plan, trainings, size) for size in sizes]
-    images_used = len(plan.data.y_train), len(plan.data.y_test)
-    return Comparison(plan.network.name, data.name, results, images_used, plan.original.replaced, plan.original.price)
+    if train is None:
+        if data is None:
+            raise ValueError("give data to train and test on, or a training function of your own: train=…")
+        used: Task = _shuffled(data).first(images)
+        rates = OPTIMIZERS[optimizer].rates if rates is None else rates
+    else:
+        asked = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
+        used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
+        rates = rates_of(used, rates)
+    plan = _plan(network, used, wanted, sizes, seeds, rates, price)
+    trainer = Trainer("train", plan.network, is_of_a_user=True)
+    if train is not None:
+        trainer = replace(trainer, name=BY_FUNCTION, train=train_by_function)
+    demanded = {made.recipe.norm: made.demanded for made in plan.candidates if not made.failure}
+    path = Path(folder) / "runs.jsonl"
+    with opened(engine or engine_here) as kept:
+        trainings = Trainings(trainer, path, demanded, kept, progress, higher_is_better)
+        if progress:
+            _announce(plan, trainings, 1 if engine else workers)
+        for made in plan.candidates:
+            made.net = None  # its memory is for the runs
+        results = [_result(plan, trainings, size) for size in sizes]
+    known = plan.original
+    return Comparison(plan.network.name, used.name, results, _images(used), known.replaced, known.price)
+
+
+def _sizes(batch_size: int | Sequence[int] | None) -> tuple[int, ...]:
+    if batch_size is None:
+        return (defaults.BATCH_SIZE,)
+    return (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
+
+
+def _images(data: Task) -> tuple[int, int] | None:
+    return (len(data.y_train), len(data.y_test)) if isinstance(data, Dataset) else None
 
 
 def _makers(arms: Sequence[str | Make] | Mapping[str, str | Make]) -> dict[str, str | Make]:
@@ -128,8 +173,8 @@ class _Plan:
 
     network: Swapped
     original: Original
-    data: Dataset
-    held_out: Dataset
+    data: Task
+    held_out: Task
     grid: list[float]
     seeds: int
     candidates: list[Candidate]
@@ -142,7 +187,7 @@ class _Plan:
 
 def _plan(
     network: Swapped,
-    data: Dataset,
+    data: Task,
     wanted: Sequence[Recipe],
     sizes: Sequence[int],
     seeds: int,
@@ -150,10 +195,10 @@ def _plan(
     price: bool,
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
-    n_held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.y_train))))
-    _check(wanted, seeds, rates, sizes, len(data.y_train) - n_held_out)
+    held_out = _for_rates(data)
+    _check(wanted, seeds, rates, sizes, held_out)
     known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
-    held_out, grid = data.hold_out(n_held_out), sorted(set(rates))
+    grid = sorted(set(rates))
     parts = (data, held_out) if len(grid) > 1 else (data,)
     made = candidates(network, [replace(recipe, batch_size=size) for size in sizes for recipe in wanted], parts)
     made, twins = without_twins(made)
@@ -164,7 +209,15 @@ def _plan(
     return _Plan(network, known, data, held_out, grid, seeds, made, twins)
 
 
-def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: Sequence[int], left: int) -> None:
+def _for_rates(data: Task) -> Task:
+    """Return what learning rates are chosen on: a part of the training images or, for a function, what it is told."""
+    if isinstance(data, Dataset):
+        return data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.y_train)))))
+    assert isinstance(data, OwnTraining)
+    return data.choosing()
+
+
+def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: Sequence[int], held_out: Task) -> None:
     if len(set(wanted)) < len(wanted) or len(wanted) < 2:
         raise ValueError("give two or more arms, each once, such as BN GN none")
     if seeds < 1:
@@ -173,6 +226,7 @@ def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: 
         raise ValueError(f"rates must be above 0 and finite, got {list(rates)}")
     if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < 1:
         raise ValueError(f"give one or more batch sizes, each once and at least 1, got {list(sizes)}")
+    left = len(held_out.y_train) if isinstance(held_out, Dataset) else math.inf
     if max(sizes) > left:
         raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
 
@@ -200,15 +254,22 @@ def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
     batches = f", batches of {size}" if len(plan.sizes) > 1 else ""
     rates, tried = dict.fromkeys(recipes, plan.grid[0]), Arms()
     if len(plan.grid) > 1:
-        trainings.tell(f"Learning rates, on {len(plan.held_out.y_test):,} held-out training images{batches}:")
+        trainings.tell(f"Learning rates, {_scored_on(plan.held_out)}{batches}:")
         tried = tried_rates(trainings, recipes, plan.grid, plan.held_out)
-        best = {recipe: best_rate(recipe, tried) for recipe in recipes}
+        best = {recipe: best_rate(recipe, tried, trainings.measure(tried)) for recipe in recipes}
         failures |= {recipe: why_no_rate(recipe, tried) for recipe, rate in best.items() if rate is None}
         rates = {recipe: rate for recipe, rate in best.items() if rate is not None}
-    trainings.tell(f"Seeds, on the test images{batches}:")
+    trainings.tell(f"Seeds{', on the test images' if isinstance(plan.data, Dataset) else ''}{batches}:")
     chosen = [replace(recipe, lr=rate) for recipe, rate in rates.items()]
     trained = trainings.run(chosen, range(1, plan.seeds + 1), plan.data)
     failures |= {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
     arms = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
     seconds = plan.original.step_seconds if size == max(plan.sizes) else {}
-    return Result(size, arms, failures, tried, plan.twins, seconds)
+    return Result(size, arms, failures, tried, plan.twins, seconds, trainings.higher_is_better)
+
+
+def _scored_on(held_out: Task) -> str:
+    if isinstance(held_out, Dataset):
+        return f"on {len(held_out.y_test):,} held-out training images"
+    assert isinstance(held_out, OwnTraining)
+    return "on the validation split" if held_out.takes("split") else "each with a seed of its own"

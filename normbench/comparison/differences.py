@@ -10,6 +10,7 @@ from normbench.stats import (
     Difference,
     Interval,
     accuracy_difference,
+    difference,
     seed_effect,
     seeds_for_accuracy_difference,
 )
@@ -35,13 +36,22 @@ def share_seeds(arms: Arms) -> bool:
 
 
 def gap(arms: Arms, a: Recipe, b: Recipe, family: int = 1) -> Difference:
-    """Return the expected accuracy of arm `a` minus that of `b` in percentage points, for new seeds and test images.
+    """Return the expected score of arm `a` minus that of `b`, for new seeds and, where each has one, test examples.
 
-    The 95 % interval is one of a `family` of simultaneous ones (Bonferroni). If `share_seeds` finds a seed effect among
-    all the `arms`, runs with the same seed are compared.
+    That of accuracies is in percentage points. The 95 % interval is one of a `family` of simultaneous ones
+    (Bonferroni). If `share_seeds` finds a seed effect among all the `arms`, runs with the same seed are compared.
     """
     confidence = 1 - ALPHA / family
-    return accuracy_difference(arms[a].correct, arms[b].correct, paired=share_seeds(arms), confidence=confidence)
+    first, second, paired = arms[a], arms[b], share_seeds(arms)
+    if has_examples(first, second):
+        return accuracy_difference(first.examples, second.examples, paired, confidence)
+    return difference(_finite(first), _finite(second), paired, confidence)
+
+
+def has_examples(*arms: Arm) -> bool:
+    """Tell whether the arms have a score for each of the same test examples; else new seeds alone are spoken of."""
+    numbers = {arm.examples.shape[1] for arm in arms}
+    return len(numbers) == 1 and min(numbers) > 1
 
 
 def gaps(arms: Arms, pairs: Iterable[Pair]) -> dict[Pair, Difference]:
@@ -57,8 +67,16 @@ def seeds_to_tell(arms: Arms, a: Recipe, b: Recipe, family: int = 1, distance: f
     truth. Infinite if even `stats.MOST_SEEDS` are too few: that needs more test images.
     """
     paired, confidence = share_seeds(arms), 1 - ALPHA / family
-    correct = arms[a].correct, arms[b].correct
-    return seeds_for_accuracy_difference(*correct, paired, confidence, distance=distance) or math.inf
+    first, second = arms[a].examples, arms[b].examples
+    if not has_examples(arms[a], arms[b]):  # two examples that are alike add no variance
+        first, second = (np.repeat(_finite(arm)[:, None], 2, axis=1) for arm in (arms[a], arms[b]))
+    return seeds_for_accuracy_difference(first, second, paired, confidence, distance=distance) or math.inf
+
+
+def _finite(arm: Arm) -> np.ndarray:
+    """The scores of the runs that did not fail, (seeds,)."""
+    values = arm.last()
+    return values[np.isfinite(values)]
 
 
 def same(interval: Interval, margin: float = MARGIN) -> bool:

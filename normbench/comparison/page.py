@@ -10,6 +10,7 @@ from normbench import words
 from normbench.checking import price_table
 from normbench.data import title
 from normbench.figures import png
+from normbench.runs import Measure
 from normbench.stats import MOST_SEEDS, Summary
 from normbench.training.provenance import commit, versions
 
@@ -55,17 +56,18 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "fixed": words.fixed,
-        "of_percent": _of_percent,
         "percent": words.percent,
         "signed": words.signed,
         "span": words.span,
+        "within": _within,
     }
     return environment
 
 
-def _of_percent(accuracy: Summary) -> Summary:
-    """Cut the interval of an accuracy to 0 to 100 %."""
-    return replace(accuracy, low=max(0.0, accuracy.low), high=min(100.0, accuracy.high))
+def _within(score: Summary, measure: Measure) -> Summary:
+    """Cut the interval of a score to where it can lie: that of an accuracy to 0 to 100 %."""
+    low, high = measure.bounds
+    return replace(score, low=max(low, score.low), high=min(high, score.high))
 
 
 def _data_url(figure: "Figure") -> str:

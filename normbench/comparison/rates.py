@@ -5,33 +5,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from normbench.comparison.trainings import Trainings
-from normbench.data import Dataset
-from normbench.runs import Arms
+from normbench.data import Task
+from normbench.runs import Arms, Measure
 from normbench.training import Recipe, Run
 
 WIDENINGS = 4  # how often an arm's rates are widened at most
+BY_ACCURACY = Measure()
 
 
-def tried_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Dataset) -> Arms:
+def tried_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Task) -> Arms:
     """Train each recipe with each rate, and with more rates while the best is the lowest or the highest tried."""
     grids = {recipe: sorted(grid) for recipe in recipes}
     tried: Arms = {}
     for widening in range(WIDENINGS + 1):
         planned = [replace(recipe, lr=rate) for recipe, rates in grids.items() for rate in rates]
         tried = trainings.run(planned, (0,), held_out)
-        beyond = {recipe: next_rate(rates, best_rate(recipe, tried)) for recipe, rates in grids.items()}
+        beyond = {
+            recipe: next_rate(rates, best_rate(recipe, tried, trainings.measure(tried)))
+            for recipe, rates in grids.items()
+            if not all(run.raised for run in runs_of(recipe, tried))  # another rate would not help
+        }
         if widening == WIDENINGS or not any(beyond.values()):
             break
-        grids = {recipe: sorted({*rates, beyond[recipe] or rates[0]}) for recipe, rates in grids.items()}
+        grids = {recipe: sorted({*rates, beyond.get(recipe) or rates[0]}) for recipe, rates in grids.items()}
     return tried
 
 
-def best_rate(recipe: Recipe, tried: Arms) -> float | None:
-    """Return the rate of `recipe` that scored best, by accuracy and then by loss; None if every run failed."""
+def best_rate(recipe: Recipe, tried: Arms, measure: Measure = BY_ACCURACY) -> float | None:
+    """Return the rate of `recipe` that scored best, of equals that of the lower loss; None if every run failed."""
     learned = [run for run in runs_of(recipe, tried) if not run.failure]
     if not learned:
         return None
-    return max(learned, key=lambda run: (run.last["test_accuracy"], -run.last["test_loss"])).recipe.lr
+    return max(learned, key=lambda run: (measure.sign * run.score, -run.last.get("test_loss", 0.0))).recipe.lr
 
 
 def next_rate(grid: Sequence[float], best: float | None) -> float | None:

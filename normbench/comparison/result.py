@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from normbench.checking.price import Price
 from normbench.comparison.answer import answer
-from normbench.comparison.differences import Pair, gaps, seeds_to_tell
-from normbench.data import HELD_OUT, is_held_out
+from normbench.comparison.differences import Pair, gaps, has_examples, seeds_to_tell
+from normbench.comparison.own import RATES_TRIED
+from normbench.data import HELD_OUT
 from normbench.layers import OWN
-from normbench.runs import Arm, Arms, arms, frame, read
+from normbench.runs import Arm, Arms, Measure, arms, frame, measure_of, read
 from normbench.stats import Difference, superiority
-from normbench.training import Recipe, labels
+from normbench.training import Recipe, Run, labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ class Result:
         tried: the runs that chose the rates, scored on held-out training images; empty for a single rate.
         twins: arms whose network is that of another one, by norm; that one was trained, and stands for both.
         step_seconds: how long a training step takes, by norm, as far as it was measured.
+        higher_is_better: whether the best arm is the one with the highest score.
     """
 
     batch_size: int
@@ -40,6 +42,17 @@ class Result:
     tried: Arms = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    higher_is_better: bool = True
+
+    @cached_property
+    def measure(self) -> Measure:
+        """What the arms are judged by."""
+        return measure_of(self.arms.values(), self.higher_is_better)
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether the arms have a score for each of the same test examples."""
+        return bool(self.arms) and has_examples(*self.arms.values())
 
     @property
     def yours(self) -> str:
@@ -57,14 +70,16 @@ class Result:
     @cached_property
     def ranked(self) -> list[Arm]:
         """The arms by their means, the best first."""
-        return sorted(self.arms.values(), key=lambda arm: -arm.accuracy.mean)
+        return sorted(self.arms.values(), key=lambda arm: -self.measure.sign * arm.score.mean)
 
     @cached_property
     def leads(self) -> dict[Pair, Difference]:
         """How far the better of each pair is ahead, with simultaneous intervals; empty if there is one seed."""
         if not self.ranked or len(self.ranked[0].runs) < 2:
             return {}
-        return gaps(self.arms, combinations([arm.recipe for arm in self.ranked], 2))
+        pairs = combinations([arm.recipe for arm in self.ranked], 2)
+        apart = gaps(self.arms, pairs if self.higher_is_better else ((b, a) for a, b in pairs))
+        return apart if self.higher_is_better else {(a, b): lead for (b, a), lead in apart.items()}
 
     def seeds_needed(self, a: Recipe, b: Recipe) -> float:
         """About how many seeds per arm would show the lead of one over the other, if it is real; maybe infinite."""
@@ -78,8 +93,8 @@ class Result:
     def pairs(self) -> "pd.DataFrame":
         """Return a row per pair of arms.
 
-        Columns: pair, points (the lead), low, high (its interval), first wins (how often the first beats the second in
-        a single run of each), seeds needed (per arm, to show the lead).
+        Columns: pair, points (the lead, for accuracies in percentage points), low, high (its interval), first wins (how
+        often the first beats the second in a single run of each), seeds needed (per arm, to show the lead).
         """
         import pandas as pd
 
@@ -89,7 +104,7 @@ class Result:
                 "points": lead.estimate,
                 "low": lead.low,
                 "high": lead.high,
-                "first wins": superiority(self.arms[a].last(), self.arms[b].last()),
+                "first wins": superiority(*(self.measure.sign * self.arms[arm].last() for arm in (a, b))),
                 "seeds needed": self.seeds_needed(a, b),
             }
             for (a, b), lead in self.leads.items()
@@ -99,6 +114,10 @@ class Result:
 def why_no_result(arm: Arm) -> str:
     """Say how many of an arm's runs failed, and how."""
     return ", ".join(f"{n} of {len(arm.runs)} runs {failure}" for failure, n in arm.failures.items())
+
+
+def _chose_a_rate(run: Run) -> bool:
+    return run.dataset.endswith((HELD_OUT, RATES_TRIED))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +141,7 @@ class Comparison:
     price: Price | None = None
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], network: str) -> "Comparison":
+    def read(cls, path: str | os.PathLike[str], network: str, higher_is_better: bool = True) -> "Comparison":
         """Read what `compare` has left in a file runs.jsonl, if neither the network nor the images are at hand.
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds no runs, and as `runs.read` does.
@@ -130,20 +149,78 @@ class Comparison:
         runs = read(path)
         if not runs:
             raise ValueError(f"{os.fspath(path)} holds no runs")
+        return cls.of(runs, network, higher_is_better)
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], network: str, higher_is_better: bool = True) -> "Comparison":
+        """Gather finished runs, of which some may have chosen the learning rates."""
         results = []
         for size in dict.fromkeys(run.recipe.batch_size for run in runs):
             of_size = [run for run in runs if run.recipe.batch_size == size]
-            tried = arms(run for run in of_size if is_held_out(run.dataset))
-            trained = arms(run for run in of_size if not is_held_out(run.dataset))
+            tried = arms(run for run in of_size if _chose_a_rate(run))
+            trained = arms(run for run in of_size if not _chose_a_rate(run))
             failures = {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
             finished = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
-            results.append(Result(size, finished, failures, tried))
-        return cls(network, runs[-1].dataset.removesuffix(HELD_OUT), results)
+            results.append(Result(size, finished, failures, tried, higher_is_better=higher_is_better))
+        return cls(network, runs[-1].dataset.removesuffix(HELD_OUT).removesuffix(RATES_TRIED), results)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: "pd.DataFrame",
+        arm: str = "arm",
+        score: str | Sequence[str] = "score",
+        seed: str | None = "seed",
+        *,
+        higher_is_better: bool = True,
+        network: str = "your network",
+        data: str = "your data",
+    ) -> "Comparison":
+        """Compare trainings that someone has done already, with whatever tool: a row of the table for each.
+
+        Args:
+            frame: the table.
+            arm: the column that names the normalization, or whatever is compared.
+            score: the column of the score; several columns, of which the first decides. A row without one has failed.
+            seed: the column of the seeds; None if there is none, and the rows of each arm are numbered.
+            higher_is_better: whether the best arm is the one with the highest score.
+            network: what the answer calls the network.
+            data: what the answer calls the data.
+
+        Raises ValueError for columns that the table does not have, scores that are no numbers, fewer than two arms, and
+        a seed that an arm has twice.
+        """
+        from normbench.comparison.tables import runs_of_table
+
+        return cls.of(runs_of_table(frame, arm, score, seed, data), network, higher_is_better)
 
     @property
     def chosen(self) -> bool:
         """Whether each arm has a learning rate that was chosen for it."""
         return any(result.tried for result in self.results)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether normbench trained all runs by their recipes."""
+        return all(run.is_built_in for arm in self.arms.values() for run in arm.runs)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether the runs are known that the scores come from: not in a table."""
+        return any(run.parameters for arm in self.arms.values() for run in arm.runs)
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether the runs' learning rates are known."""
+        return self.is_built_in or self.chosen
+
+    @property
+    def rates_chosen_on(self) -> str:
+        """Say on what each arm's learning rate was chosen; "" if none was."""
+        names = {arm.runs[0].dataset for result in self.results for arm in result.tried.values()}
+        if any(name.endswith(RATES_TRIED) for name in names):
+            return "by a training with a seed of its own, scored on the same examples"
+        return ("on held-out training images" if self.is_built_in else "on the validation split") if names else ""
 
     @property
     def answer(self) -> str:
@@ -176,7 +253,8 @@ class Comparison:
         drawn = {"Accuracy by batch size": figures.plot_by_batch_size(self.arms)} if several_sizes else {}
         for batches, result in self.titled.items():
             if result.arms:
-                drawn[f"Accuracy{batches}"] = figures.plot_arms(result.arms)
+                drawn[f"{result.measure.name.capitalize()}{batches}"] = figures.plot_arms(result.arms)
+            if result.arms and all(run.is_built_in for arm in result.arms.values() for run in arm.runs):
                 drawn[f"Curves{batches}"] = figures.plot_seeds(result.arms)
             if result.tried:
                 drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)

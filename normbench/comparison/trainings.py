@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normbench.comparison.candidates import Candidate
-from normbench.data import Dataset
-from normbench.runs import Arms, Engine, arms, read, run_all, stored
+from normbench.data import Dataset, Task
+from normbench.runs import Arms, Engine, Measure, arms, measure_of, read, run_all, stored
 from normbench.runs.engines import threads_of_a_worker
 from normbench.training import Recipe, Trainer
 from normbench.words import duration
@@ -21,18 +21,24 @@ class Trainings:
     Attributes:
         trainer: builds and trains the networks.
         path: the file of finished runs.
-        networks: the fingerprint of each norm's network.
+        networks: what a run's fingerprint must say of each norm's network.
         engine: carries the runs out.
         progress: whether to print how far it is.
+        higher_is_better: whether the best run is the one with the highest score.
     """
 
     trainer: Trainer
     path: Path
-    networks: Mapping[str, str]
+    networks: Mapping[str, Mapping[str, str]]
     engine: Engine
     progress: bool
+    higher_is_better: bool = True
 
-    def run(self, recipes: Iterable[Recipe], seeds: Iterable[int], data: Dataset) -> Arms:
+    def measure(self, of: Arms) -> Measure:
+        """Return what arms are judged by."""
+        return measure_of(of.values(), self.higher_is_better)
+
+    def run(self, recipes: Iterable[Recipe], seeds: Iterable[int], data: Task) -> Arms:
         """Train each recipe with each seed, unless it is stored, and return the arms."""
         wanted = list(recipes)
         planned = [replace(recipe, seed=seed) for seed in seeds for recipe in wanted]
@@ -52,7 +58,7 @@ class Trainings:
         if self.progress:
             print(line, flush=True)
 
-    def done(self, recipes: Iterable[Recipe], data: Dataset) -> set[Recipe]:
+    def done(self, recipes: Iterable[Recipe], data: Task) -> set[Recipe]:
         """Return those of the recipes that are stored."""
         return {run.recipe for run in stored(recipes, data, self.path, self.trainer, self.networks)}
 
@@ -71,7 +77,7 @@ class Missing:
 
 
 def missing(
-    trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], seeds: int, data: Dataset, held_out: Dataset
+    trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], seeds: int, data: Task, held_out: Task
 ) -> dict[Recipe, Missing]:
     """Count the missing runs of each arm.
 
@@ -97,11 +103,16 @@ def missing(
     }
 
 
-def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Dataset, workers: int) -> str:
-    """Say how many runs are left and about how long they take, from a few steps of each arm; "" if none is left."""
+def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Task, workers: int) -> str:
+    """Say how many runs are left and about how long they take, from a few steps of each arm; "" if none is left.
+
+    How long a function of the user's own takes shows after its first run.
+    """
     total = sum(counts.total for counts in left.values())
     if not total:
         return ""
+    if not isinstance(data, Dataset):
+        return f"Runs to go: {total}. If you stop them, the same command resumes."
     with threads_of_a_worker(workers):
         seconds = sum(n * candidate.seconds(data) for candidate in made if (n := left[candidate.recipe].total))
     chooses = any(counts.rates for counts in left.values())

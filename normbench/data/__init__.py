@@ -4,17 +4,20 @@ from normbench.data.augmenting import AUGMENTATIONS, affine_matrices, augmentati
 from normbench.data.dataset import HELD_OUT, Dataset
 from normbench.data.known import DATASETS, is_held_out, title
 from normbench.data.loading import load
+from normbench.data.task import Task, shape_of_inputs
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "HELD_OUT",
     "Dataset",
+    "Task",
     "affine_matrices",
     "augmentation",
     "crop_flip_matrices",
     "is_held_out",
     "load",
+    "shape_of_inputs",
     "title",
     "warp",
 ]

@@ -56,6 +56,21 @@ class Dataset:
         """Tell grey images, which have one channel, from colour images."""
         return self.image_shape[0] == 1
 
+    @property
+    def tests(self) -> int:
+        """Return the number of test images."""
+        return len(self.y_test)
+
+    @property
+    def offers(self) -> dict[str, object]:
+        """Return what a function that makes a network may ask for."""
+        channels, *size = self.image_shape
+        return {"num_classes": len(self.classes), "in_channels": channels, "size": tuple(size)}
+
+    def example(self, n: int) -> Tensor:
+        """Return the first `n` test images, standardized."""
+        return self.standardize(self.x_test[:n])
+
     @cached_property
     def test_set(self) -> str:
         """Return a checksum of the test labels: if two runs share it, image 7 of one is image 7 of the other."""

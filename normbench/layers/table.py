@@ -231,7 +231,7 @@ def label(norm: str) -> str:
     """Name a norm in figures and tables: "BN", "GN (8 groups)", "BN (16 images)", "WS + GN (2 groups)", "MyNorm"."""
     spec = parse(norm)
     if not spec.is_known:
-        return "own" if norm == OWN else norm.removesuffix("()").rpartition(":")[2]
+        return norm.removesuffix("()") if norm == OWN or norm.endswith("()") else norm.rpartition(":")[2]
     counted = NORMALIZATIONS[spec.name].number
     counted = counted.removesuffix("s") if spec.number == 1 else counted
     return ("WS + " if spec.standardized else "") + (

@@ -49,9 +49,17 @@ class Arm:
         """How many runs failed, by the reason: {"diverged": 2}; empty if none did."""
         return dict(Counter(run.failure for run in self.runs if run.failure))
 
-    def last(self, metric: str = "test_accuracy") -> np.ndarray:
-        """Return the last epoch's metric of each run, (seeds,); nan for a failed run."""
-        return np.array([nan if run.failure else run.last[metric] for run in self.runs])
+    @property
+    def measure(self) -> str:
+        """The name of the score that decides."""
+        return self.runs[0].measure
+
+    def last(self, metric: str | None = None) -> np.ndarray:
+        """Return the last epoch's metric of each run, (seeds,), by default the score that decides.
+
+        It is nan for a failed run.
+        """
+        return np.array([nan if run.failure else run.last[metric or f"test_{run.measure}"] for run in self.runs])
 
     def best(self) -> np.ndarray:
         """Return the highest test accuracy among each run's epochs, (seeds,): selected on the test set.
@@ -72,15 +80,35 @@ class Arm:
         return np.array([run.correct.numpy() for run in self.succeeded], dtype=bool).reshape(-1, images)
 
     @cached_property
-    def accuracy(self) -> Summary:
-        """Mean, deviation and interval of the last epoch's test accuracy over the runs that did not fail.
+    def examples(self) -> np.ndarray:
+        """What each test example adds to the score of each run that did not fail, (seeds, examples) float.
+
+        There are no examples, (seeds, 0), where a run has a single number.
+        """
+        scores = [run.examples.numpy() for run in self.succeeded]
+        examples = min((len(score) for score in scores), default=0)
+        return np.array([score[:examples] for score in scores], dtype=float).reshape(len(scores), examples)
+
+    @cached_property
+    def score(self) -> Summary:
+        """Mean, deviation and interval of the score that decides over the runs that did not fail.
 
         If all failed, n is 0 and the rest nan.
         """
+        return self.summary()
+
+    @property
+    def accuracy(self) -> Summary:
+        """The `score` of arms that are judged by the last epoch's test accuracy, in %."""
+        return self.score
+
+    def summary(self, metric: str | None = None) -> Summary:
+        """Return mean, deviation and interval of the last epoch's metric, as `last` takes it."""
         from normbench.stats import Summary, summary  # SciPy takes a second to import; worker processes do without
 
-        accuracies = [run.last["test_accuracy"] for run in self.succeeded]
-        return summary(accuracies) if accuracies else Summary(0, nan, nan, nan, nan)
+        values = self.last(metric)
+        values = values[np.isfinite(values)]
+        return summary(values) if len(values) else Summary(0, nan, nan, nan, nan)
 
 
 Arms = dict[Recipe, Arm]
@@ -120,9 +148,9 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         **asdict(run.recipe),
         "dataset": run.dataset,
-        "test_accuracy": nan,  # of a failed run; the others' follows
+        f"test_{run.measure}": nan,  # of a failed run; the others' follows
         **scores,
-        "best_accuracy": nan if run.failure else run.best["test_accuracy"],
+        "best_accuracy": run.best.get("test_accuracy", nan),
         "failure": run.failure,
         "parameters": run.parameters,
         "seconds": run.seconds,

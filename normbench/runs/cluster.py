@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from textwrap import shorten
 from types import ModuleType
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 import normbench
-from normbench.data import Dataset
+from normbench.data import Task
 from normbench.device import choose_device
-from normbench.runs.engines import Engine, as_finished
+from normbench.runs.engines import Engine, KeepingEngine, as_finished
 from normbench.training import Recipe, Run, Trainer
 from normbench.training.provenance import commit
 
@@ -53,34 +53,51 @@ def on_ray(
     return _OnRay(workers, address, gpus, retries, tuple(modules))
 
 
-@dataclass(frozen=True)
-class _OnRay:
-    workers: int | None
-    address: str | None
-    gpus: float
-    retries: int
-    modules: tuple[ModuleType, ...]
+class _OnRay(KeepingEngine):
+    def __init__(
+        self, workers: int | None, address: str | None, gpus: float, retries: int, modules: tuple[ModuleType, ...]
+    ):
+        self.workers, self.address, self.gpus, self.retries, self.modules = workers, address, gpus, retries, modules
+        self._ray: Any = None
+        self._there: list[tuple[Task, Any]] = []  # the data sets that the cluster has
 
-    def __call__(self, trainer: Trainer, recipes: Iterable[Recipe], data: Dataset, progress: bool) -> Iterator[Run]:
-        ray = self._joined()
-        try:
-            room = self._room(ray.cluster_resources())
-            options = {"num_cpus": 1, "num_gpus": self.gpus, "max_retries": self.retries}
-            remote = ray.remote(_train_on_a_node).options(**options)
-            there, kind = ray.put(data.to("cpu")), "cuda" if self.gpus else "cpu"
+    def __call__(self, trainer: Trainer, recipes: Iterable[Recipe], data: Task, progress: bool) -> Iterator[Run]:
+        with self:
+            ray = self._ray = self._ray or self._joined()
+            try:
+                room = self._room(ray.cluster_resources())
+                options = {"num_cpus": 1, "num_gpus": self.gpus, "max_retries": self.retries}
+                remote = ray.remote(_train_on_a_node).options(**options)
+                there, kind = self._put(data), "cuda" if self.gpus else "cpu"
 
-            def submit(recipe: Recipe) -> "Future[Run]":
-                return remote.remote(trainer, recipe, there, kind).future()
+                def submit(recipe: Recipe) -> "Future[Run]":
+                    return remote.remote(trainer, recipe, there, kind).future()
 
-            for run in as_finished(submit, recipes, self.workers or room):
-                yield replace(run, commit=commit())  # a node has the project's code without its history
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", error)
-            if not isinstance(cause, ray.exceptions.RayError):
-                raise cause from None  # what the training raised; Ray's own has the worker's traceback for a text
-            raise BrokenProcessPool(f"Ray gave a training up: {_in_one_line(cause)}") from None
-        finally:
-            ray.shutdown()
+                for run in as_finished(submit, recipes, self.workers or room):
+                    yield replace(run, commit=commit())  # a node has the project's code without its history
+            except ray.exceptions.RayError as error:
+                self.close()
+                cause = getattr(error, "cause", error)
+                if not isinstance(cause, ray.exceptions.RayError):
+                    raise cause from None  # what the training raised; Ray's own has the worker's traceback for a text
+                raise BrokenProcessPool(f"Ray gave a training up: {_in_one_line(cause)}") from None
+            except BaseException:  # Ctrl-C too: what has begun would go on
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._ray is not None:
+            self._ray.shutdown()
+        self._ray, self._there = None, []
+
+    def _put(self, data: Task) -> Any:
+        """Return the reference to a data set on the cluster, which gets it once."""
+        for known, there in self._there:
+            if known is data:
+                return there
+        self._there.append((data, self._ray.put(data.to("cpu"))))
+        return self._there[-1][1]
 
     def _room(self, resources: dict[str, float]) -> int:
         """How many trainings the cluster has room for. Raises ValueError where it has too few GPUs for a single one."""
@@ -99,7 +116,7 @@ class _OnRay:
         try:
             import ray
         except ModuleNotFoundError:
-            raise ValueError("the engine ray needs Ray: pip install ray") from None
+            raise ValueError('the engine ray needs Ray: pip install "normbench[ray]"') from None
         if ray.is_initialized():
             raise ValueError("this process is part of a Ray cluster already, which ray.shutdown() leaves")
         options: dict[str, Any] = {
@@ -131,6 +148,6 @@ def _in_one_line(error: Exception) -> str:
     return shorten(str(error), 300)
 
 
-def _train_on_a_node(trainer: Trainer, recipe: Recipe, data: Dataset, device: str) -> Run:
+def _train_on_a_node(trainer: Trainer, recipe: Recipe, data: Task, device: str) -> Run:
     torch.set_num_threads(1)  # the core that was asked for
     return trainer(recipe, data.to(choose_device(device)), False)

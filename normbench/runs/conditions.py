@@ -23,7 +23,8 @@ def details(arms: Collection[Arm]) -> str:
     runs = _runs(arms)
     batch_sizes = sorted({run.recipe.batch_size for run in runs})
     batch = f"batch {batch_sizes[0]}" if len(batch_sizes) == 1 else f"batches of {_from_to(batch_sizes)}"
-    training = ", ".join([*_data_and_length(runs), batch, "last epoch", _which_seeds(runs), *_failures(runs)])
+    how = [batch, "last epoch"] if all(run.is_built_in for run in runs) else []
+    training = ", ".join([*_data_and_length(runs), *how, _which_seeds(runs), *_failures(runs)])
     return "; ".join([training, _number_of_devices(runs), *_pace(runs)]) + "."
 
 
@@ -38,11 +39,12 @@ def _runs(arms: Iterable[Arm]) -> list[Run]:
 
 
 def _data_and_length(runs: Collection[Run]) -> list[str]:
-    """The data set, how many of its training images if not all, and the epochs."""
+    """The data set, how many of its training images if not all, and the epochs, where they are known."""
     data = list(dict.fromkeys(title(run.dataset) for run in runs))
     images = sorted({run.recipe.images for run in runs if run.recipe.images is not None})
     images_text = [f"first {_from_to(images)} training images"] if images else []
-    return [" and ".join(data), *images_text, lengths(runs)]
+    known = [lengths(runs)] if all(run.is_built_in for run in runs) else []
+    return [" and ".join(data), *images_text, *known]
 
 
 def _number_of_seeds(arms: Collection[Arm]) -> str:
@@ -82,7 +84,7 @@ def _number_of_devices(runs: Iterable[Run]) -> str:
 
 def _pace(runs: Iterable[Run]) -> list[str]:
     """The median time per epoch of the runs that did not fail."""
-    seconds = [run.seconds / run.recipe.epochs for run in runs if not run.failure]
+    seconds = [run.seconds / run.recipe.epochs for run in runs if run.is_built_in and not run.failure]
     return [f"{np.median(seconds):.1f} s per epoch"] if seconds else []
 
 

@@ -18,10 +18,11 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from normbench.runs.measure import ACCURACY
 from normbench.training import Recipe, Run
 
-# Fields of a run that a line has as they are. The rest: `recipe`, `history`, `correct`, `mistakes` and `failure`; a
-# run's `probabilities` are not kept.
+# Fields of a run that a line has as they are. The rest: `recipe`, `history`, `correct` and `mistakes`, and, where they
+# are not the usual, `failure`, `measure` and `scores`; a run's `probabilities` are not kept.
 PLAIN = (
     "dataset",
     "test_set",
@@ -105,7 +106,13 @@ def _as_line(run: Run) -> dict[str, Any]:
         "mistakes": run.mistakes,
         **{name: getattr(run, name) for name in PLAIN},
     }
-    return line | {"failure": run.failure} if run.failure else line
+    if run.failure:
+        line["failure"] = run.failure
+    if (run.measure, run.unit) != (ACCURACY, "%"):
+        line |= {"measure": run.measure, "unit": run.unit}
+    if len(run.scores):
+        line["scores"] = base64.b64encode(run.scores.numpy().astype("<f4").tobytes()).decode()
+    return line
 
 
 def _from_line(text: bytes, where: str) -> Run:
@@ -117,10 +124,13 @@ def _from_line(text: bytes, where: str) -> Run:
             correct=_unpacked(line["correct"], line["test_images"]),
             mistakes=tuple(map(tuple, line.get("mistakes", ()))),
             failure=line.get("failure", ""),
+            measure=line.get("measure", ACCURACY),
+            unit=line.get("unit", "%"),
+            scores=_floats(line.get("scores", "")),
             **{name: line[name] for name in PLAIN if name in line},
         )
-        if not run.failure and "test_accuracy" not in run.last:
-            raise ValueError("its history has no test accuracy")
+        if not run.failure and f"test_{run.measure}" not in run.last:
+            raise ValueError(f"its history has no test {run.measure}")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{where} is not a finished run ({type(error).__name__}: {error}); delete that line") from None
     return run
@@ -129,6 +139,10 @@ def _from_line(text: bytes, where: str) -> Run:
 def _unpacked(bits: str, n: int) -> Tensor:
     unpacked = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))
     return torch.from_numpy(unpacked[:n].astype(bool))
+
+
+def _floats(packed: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(packed), "<f4").astype(np.float32))
 
 
 def _add(line: bytes, path: str | os.PathLike) -> None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from normbench.data import Dataset
+from normbench.data import Task, shape_of_inputs
 from normbench.runs.claims import Claims
-from normbench.runs.engines import Engine, local
+from normbench.runs.engines import Engine, local, opened
 from normbench.runs.file import RunFile, append, cannot_save, check_writable
 from normbench.training import Recipe, Run, Trainer, labels, network_fingerprint
 from normbench.words import duration
@@ -20,20 +20,21 @@ from normbench.words import duration
 
 def run_all(
     recipes: Iterable[Recipe],
-    data: Dataset,
+    data: Task,
     path: str | os.PathLike,
     trainer: Trainer,
     *,
     workers: int = 1,
     engine: Engine | None = None,
     progress: bool = True,
-    networks: Mapping[str, str] | None = None,
+    networks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Run]:
     """Return the run of each recipe on `data`, in their order: the one stored in the file, or else a new one.
 
     A new run is stored as soon as it is finished, so that the same call goes on after a stop. Several processes may
     work on one file: each training is done by one of them, and all return the same runs. A stored run that was made
-    with other data, another network or another trainer, as its fingerprint says, is not taken; a line says so.
+    with other data, another network or another trainer, as its fingerprint says, is not taken; a line says so. Nor is
+    one that an error of the user's code ended: that is trained anew, once per call.
 
     Args:
         recipes: what to train.
@@ -43,8 +44,8 @@ def run_all(
         workers: how many trainings run side by side on this machine.
         engine: carries the trainings out in another way than side by side here, as `on_ray` does.
         progress: whether a line is printed for each finished training, and its epochs are shown in a terminal.
-        networks: the `network_fingerprint` of each norm, where the networks were built already; the trainer builds
-            the network of any other norm once, to get it.
+        networks: what a run's fingerprint must say of the network of each norm; the trainer builds the network of any
+            other norm once, for its `network_fingerprint`, which old runs may lack.
 
     Raises as the trainer, `append`, `read` and the engine do, and ValueError where the trainer returns another run than
     was asked for. Whether the file can be written is known before anything is trained.
@@ -65,10 +66,10 @@ def run_all(
 
 def stored(
     recipes: Iterable[Recipe],
-    data: Dataset,
+    data: Task,
     path: str | os.PathLike,
     trainer: Trainer,
-    networks: Mapping[str, str] | None = None,
+    networks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Run]:
     """Return the runs of the recipes that `run_all` would take from the file."""
     return list(_Wanted(recipes, data, path, trainer, networks).stored().values())
@@ -84,14 +85,16 @@ class _Wanted:
     def __init__(
         self,
         recipes: Iterable[Recipe],
-        data: Dataset,
+        data: Task,
         path: str | os.PathLike,
         trainer: Trainer,
-        networks: Mapping[str, str] | None,
+        networks: Mapping[str, Mapping[str, str]] | None,
     ):
         self.recipes, self.data, self.path, self.trainer = dict.fromkeys(recipes), data, Path(path), trainer
         self._identity = {"data": data.fingerprint, "trainer": trainer.name}
         self._networks, self._file = dict(networks or {}), RunFile(path)
+        self._built: dict[str, str] = {}
+        self._before = len(self._read())
 
     def stored(self) -> dict[Recipe, Run]:
         """The runs that the file holds by now; of several with one recipe, the last."""
@@ -115,8 +118,9 @@ class _Wanted:
         trained again without end.
         """
         known = run.fingerprint | self._identity
-        if run.recipe in claimed and "network" not in known:
-            known["network"] = self._network(run.recipe)
+        if run.recipe in claimed:
+            known |= self._networks.get(run.recipe.norm, {})
+            known.setdefault("network", self._network(run.recipe))
         run = replace(run, fingerprint=known)
         if run.recipe not in claimed or run.dataset != self.data.name or self._differences(run):
             raise ValueError(
@@ -125,41 +129,50 @@ class _Wanted:
             )
         return run
 
-    def _namesakes(self) -> list[Run]:
-        """The runs of the file that have a recipe and the data set name asked for."""
+    def _read(self) -> list[Run]:
         try:
-            runs = self._file.read()
+            return self._file.read()
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def _namesakes(self) -> list[Run]:
+        """The runs of the file that have a recipe and the data set name asked for; no old ones that an error ended."""
+        runs = [run for i, run in enumerate(self._read()) if not (run.raised and i < self._before)]
         return [run for run in runs if run.recipe in self.recipes and run.dataset == self.data.name]
 
     def _differences(self, run: Run) -> list[str]:
-        """Which of data, network and trainer are known to be others than those asked for."""
-        asked = dict(self._identity)
-        if "network" in run.fingerprint:
+        """Which of data, network and trainer are others than those asked for.
+
+        Of what is not demanded of the network of each norm, what a fingerprint does not say counts as the same.
+        """
+        asked = {key: value for key, value in self._identity.items() if key in run.fingerprint}
+        if "network" in run.fingerprint and run.recipe.norm not in self._networks:
             asked["network"] = self._network(run.recipe)
-        return [key for key in sorted(asked) if run.fingerprint.get(key, asked[key]) != asked[key]]
+        asked |= self._networks.get(run.recipe.norm, {})
+        return [key for key in sorted(asked) if run.fingerprint.get(key) != asked[key]]
 
     def _network(self, recipe: Recipe) -> str:
         """The fingerprint of the network that the recipe's norm gives, whatever the rest of the recipe is."""
-        if recipe.norm not in self._networks:
+        if recipe.norm in self._networks:
+            return self._networks[recipe.norm].get("network", "")
+        if recipe.norm not in self._built:
             net = self.trainer.build(recipe, self.data)
-            self._networks[recipe.norm] = network_fingerprint(net, self.data.image_shape)
-        return self._networks[recipe.norm]
+            self._built[recipe.norm] = network_fingerprint(net, shape_of_inputs(self.data))
+        return self._built[recipe.norm]
 
 
 def _train_missing(wanted: _Wanted, engine: Engine, bars: bool) -> Generator[Run]:
     """Yield each run as it is finished and stored, until none is missing."""
     check_writable(wanted.path)
     purpose = f"{wanted.data.name} {wanted.data.fingerprint} {wanted.trainer.name}"
-    with closing(Claims(wanted.path, purpose)) as claims:
+    with closing(Claims(wanted.path, purpose)) as claims, opened(engine) as kept:
         while missing := wanted.missing():
             claimed = _claimed(missing, wanted, claims)
             if (first := next(claimed, None)) is None:
                 time.sleep(1)  # other processes are training them
                 continue
             with ExitStack() as stack:
-                finished = engine(wanted.trainer, chain([first], claimed), wanted.data, bars)
+                finished = kept(wanted.trainer, chain([first], claimed), wanted.data, bars)
                 if isinstance(finished, Generator):  # it ends its workers when it is closed, as after an error here
                     stack.enter_context(closing(finished))
                 for run in finished:
@@ -194,6 +207,6 @@ class _Progress:
         total, left = len(self._wanted.recipes), len(self._wanted.missing())
         pace = (time.monotonic() - self._started) / max(1, self._to_do - left)  # seconds per training
         rest = f", about {duration(pace * left)} left" if left else ""
-        score = run.failure or f"{run.last['test_accuracy']:.2f} %"
+        score = run.failure or (f"{run.score:.2f} %" if run.unit else f"{run.measure} {run.score:.4g}")
         label = self._labels[replace(run.recipe, seed=0)]
         print(f"{label}, seed {run.recipe.seed}: {score}  ({total - left} of {total}{rest})", flush=True)

@@ -70,8 +70,9 @@ def difference(a: ArrayLike, b: ArrayLike, paired: bool = False, confidence: flo
 def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95) -> Difference:
     """Return A's expected accuracy minus B's in points, for new seeds and new test images, with interval and p-value.
 
-    a and b are bool (seeds, images): whether each trained network is right on each test image. Both have the same
-    images in the same order and, where `paired`, the same seeds in the same order.
+    a and b are bool (seeds, images): whether each trained network is right on each test image; or float, another score
+    of it on each test example, whose difference is then not in points. Both have the same images in the same order and,
+    where `paired`, the same seeds in the same order.
 
     The variance of the estimate is that of the seeds plus that of the images. The seeds' part is one per arm or,
     where `paired`, one for the differences seed by seed. It holds the interaction, what a seed happens to do to an
@@ -176,22 +177,28 @@ def _seeds_for(variances: Sequence[tuple[float, int]], distance: float, confiden
 
 def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, list[tuple[float, int]]]:
     """What `accuracy_difference` estimates, and the parts of its variance: that of the images is the last."""
-    a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    a, b = _in_points(a), _in_points(b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, *b.shape) < 2:
         raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {a.shape} and {b.shape}")
     if paired and len(a) != len(b):
         raise ValueError(f"paired arms need the same seeds: got {len(a)} and {len(b)} of them")
-    samples = [100.0 * a - 100.0 * b] if paired else [100.0 * a, -100.0 * b]
+    samples = [a - b] if paired else [a, -b]
     return _estimate(samples), _variances(samples)
 
 
+def _in_points(scores: np.ndarray) -> np.ndarray:
+    """Return what each example adds to a score: 100 or 0 for right or wrong, and scores of another kind as they are."""
+    scores = np.asarray(scores)
+    return 100.0 * scores if scores.dtype == bool else scores.astype(float)
+
+
 def _weighted(arms: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
-    """Return each arm's scores (seeds, images) in points, times its weight."""
-    samples = [np.asarray(arm, dtype=bool) for arm in arms]
+    """Return each arm's scores (seeds, images), in points where they are accuracies, times its weight."""
+    samples = [_in_points(arm) for arm in arms]
     shapes = [sample.shape for sample in samples]
     if any(len(shape) != 2 or min(shape) < 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:
         raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {shapes}")
-    return [100.0 * weight * sample for weight, sample in zip(weights, samples, strict=True)]
+    return [weight * sample for weight, sample in zip(weights, samples, strict=True)]
 
 
 def _estimate(samples: Sequence[np.ndarray]) -> float:

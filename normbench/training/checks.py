@@ -41,6 +41,21 @@ def check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
             net.load_state_dict(state)
 
 
+def check_forward(net: nn.Module, inputs: Tensor) -> None:
+    """Raise ValueError where a copy of `net` fails on `inputs` (n, …), in testing or in training."""
+    trial = _copy(net)
+    state, mode = copy.deepcopy(net.state_dict()), net.training
+    with torch.no_grad(), seeded(0, inputs.device):
+        for training in (False, True):
+            try:
+                trial.train(training)(inputs.clone())
+            except Exception as error:  # a network of the user's own can raise anything
+                raise _fails("training" if training else "testing", inputs, error, called="inputs") from error
+    if trial is net:
+        net.load_state_dict(state)
+        net.train(mode)
+
+
 def _copy(net: nn.Module) -> nn.Module:
     try:
         return copied(net)
@@ -54,9 +69,9 @@ def _check_shaped(net: nn.Module) -> None:
         raise ValueError(f"{lazy[0]!r} of the network is lazy, and a forward pass does not give it a shape")
 
 
-def _fails(where: str, images: Tensor, error: Exception, hint: str = "") -> ValueError:
+def _fails(where: str, images: Tensor, error: Exception, hint: str = "", called: str = "images") -> ValueError:
     reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return ValueError(f"the network fails in {where} on images {tuple(images.shape)}: {reason}{hint}")
+    return ValueError(f"the network fails in {where} on {called} {tuple(images.shape)}: {reason}{hint}")
 
 
 def _check_outputs(net: nn.Module, images: Tensor, data: Dataset, hint: str = "") -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normbench.data import Dataset, augmentation
+from normbench.data import Dataset, Task, augmentation, shape_of_inputs
 from normbench.device import device_name, seeded
 from normbench.layers import BatchRenorm
 from normbench.training.checkpoint import Checkpoint
@@ -143,9 +143,9 @@ def _seed_of_steps(seed: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0])
 
 
-def identity(net: nn.Module, data: Dataset) -> dict[str, str]:
+def identity(net: nn.Module, data: Task) -> dict[str, str]:
     """Return what a run of `net` on `data` is known by: the run's `fingerprint`."""
-    return {"data": data.fingerprint, "network": network_fingerprint(net, data.image_shape), "trainer": "train"}
+    return {"data": data.fingerprint, "network": network_fingerprint(net, shape_of_inputs(data)), "trainer": "train"}
 
 
 def _check_finite(recipe: Recipe, row: dict[str, float]) -> None:
