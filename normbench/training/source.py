@@ -19,10 +19,8 @@ from typing import Any
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 MOST = 10_000  # characters of a plain value: longer ones are data
-PLACES = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    *site.getsitepackages(),
-)
+KEPT_IN = ("stdlib", "platstdlib", "purelib", "platlib")
+PLACES = (*map(sysconfig.get_path, KEPT_IN), *site.getsitepackages())
 INSTALLED = tuple({Path(place).resolve() for place in (*PLACES, site.getusersitepackages())})
 OURS = Path(__file__).resolve().parent.parent
 
