@@ -188,7 +188,7 @@ def test_no_network_is_built_where_its_fingerprint_is_given(few_digits, path):
     unable = replace(MAKE, build=refuse_to_build)
     assert len(run_all(SEEDS, few_digits, path, unable, engine=refuse, networks=networks)) == 3
     assert len(stored(SEEDS, few_digits, path, unable, networks)) == 3
-    assert stored(SEEDS, few_digits, path, unable, {"GN": "another"}) == []
+    assert stored(SEEDS, few_digits, path, unable, {"GN": {"network": "another"}}) == []
 
 
 def test_what_a_line_does_not_say_counts_as_the_same(few_digits, path, capsys):

@@ -88,8 +88,8 @@ def compare(
             before it is trained, and the price of each arm is measured.
         device: where `train` trains: cpu, cuda, … or auto. The built-in training uses that of `data`.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
-        rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function of
-            your own has no default, and needs none if it does not take lr.
+        rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function
+            of your own has no default, and needs none if it does not take lr.
         augment: the random changes of training images, as in `Recipe`.
         weight_decay: by default that of the optimizer.
         decay_on: what it falls on: "weights", which leaves out biases and what normalizations train, or "all".
