@@ -2,11 +2,13 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 
 from normbench.data import DATASETS, HELD_OUT, Dataset, is_held_out, load, title
 from normbench.data.dataset import ARRAYS
@@ -285,14 +287,14 @@ def test_labels_of_a_known_data_set_are_those_of_its_classes(tmp_path):
     "images, words",
     (
         (np.zeros((20, 63), np.uint8), "(20, 63)"),
-        (np.zeros((20, 9, 7, 4), np.uint8), "x[..., :3]"),
-        (np.zeros((20, 9, 7, 2), np.uint8), "x[..., :1]"),
-        (np.zeros((20, 4, 9, 7), np.uint8), "(20, 4, 9, 7)"),
-        (np.zeros((20, 1, 9, 7, 3), np.uint8), "(20, 1, 9, 7, 3)"),
+        (np.zeros((20, 64), np.uint8), "x.reshape(-1, 8, 8)"),
+        (np.zeros((20, 9, 9, 9), np.uint8), "torch Datasets"),
+        (np.zeros((20, 1, 9, 7, 3), np.uint8), "torch Datasets"),
         (np.uint8(7), "()"),
-        (np.zeros((20, 9, 7)), "float64"),
-        (np.zeros((20, 9, 7)), "(255 * x).round().astype('uint8')"),
-        (np.zeros((20, 9, 7), ">i8"), "x.astype('uint8')"),
+        (np.zeros((20, 9, 7, 3)), "float64"),
+        (np.zeros((20, 9, 7, 3), ">i8"), "int64"),
+        (np.zeros((20, 9, 7, 3), complex), "real numbers, got complex128"),
+        (np.full((20, 9, 7, 3), "a"), "real numbers"),
         (np.zeros((0, 9, 7, 3), np.uint8), "(0, 9, 7, 3)"),
         (np.zeros((20, 0, 7, 3), np.uint8), "(20, 0, 7, 3)"),
     ),
@@ -300,7 +302,136 @@ def test_labels_of_a_known_data_set_are_those_of_its_classes(tmp_path):
 @pytest.mark.parametrize("key", ("x_train", "x_test"))
 def test_images_that_are_refused(tmp_path, key, images, words):
     line = refusal(write_npz(tmp_path, **{key: images}))
-    assert line.startswith(f": {key}") and words in line
+    assert line.startswith(": x_t") and key in line and words in line
+
+
+def with_images(folder, x):
+    return write_npz(folder, x_train=x, x_test=x[:8])
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+def test_pixels_that_are_not_finite_are_refused(tmp_path, bad):
+    x = np.zeros((20, 9, 7), np.float32)
+    x[3, 2, 1] = bad
+    assert "not finite" in refusal(with_images(tmp_path, x))
+
+
+RAMP = np.linspace(0, 1, 20 * 63).reshape(20, 9, 7)
+
+
+@pytest.mark.parametrize(
+    "x",
+    (
+        RAMP,
+        RAMP.astype(np.float32),
+        255 * RAMP,
+        (65535 * RAMP).round().astype(np.uint16),
+        (300 * RAMP).round().astype(np.uint16),
+        (6000 * RAMP - 2000).astype(np.float32),
+        (6000 * RAMP - 2000).round().astype(">i4"),
+        (4 * RAMP - 2).astype(np.float16),
+        (255 * RAMP).round().astype(np.int64),
+    ),
+)
+def test_pixels_of_any_type_are_scaled_once_and_that_is_said(tmp_path, x, capsys):
+    """Nothing wraps around: 300 of 300 is the brightest there is."""
+    loaded = load("mine", with_images(tmp_path, x))
+    assert np.abs(loaded.x_train[:, 0].numpy() - 255 * RAMP).max() <= 1.5
+    said = capsys.readouterr().err
+    assert x.dtype.name in said and f"{x.max():g}" in said and said.count("\n") == 1
+
+
+def test_pictures_of_two_values_are_black_and_white(tmp_path):
+    loaded = load("mine", with_images(tmp_path, RAMP > 0.5))
+    assert loaded.x_train.unique().tolist() == [0, 255]
+
+
+def test_what_lies_beyond_the_training_images_is_cut_off(tmp_path):
+    x = (1000 * RAMP).astype(np.int32)
+    loaded = load("mine", write_npz(tmp_path, x_train=x, x_test=x[:8] + 2000))
+    assert loaded.x_test.unique().tolist() == [255]
+
+
+@pytest.mark.parametrize(
+    "shape, axes",
+    (
+        ((13, 8, 8), (0, 1, 2)),
+        ((8, 8, 13), (2, 0, 1)),
+        ((4, 9, 7), (0, 1, 2)),
+        ((9, 7, 4), (2, 0, 1)),
+        ((2, 8, 8), (0, 1, 2)),
+    ),
+)
+def test_any_number_of_channels(tmp_path, shape, axes, capsys):
+    images = RNG.integers(0, 256, (20, *shape), dtype=np.uint8)
+    loaded = load("mine", with_images(tmp_path, images))
+    assert np.array_equal(loaded.x_train, [image.transpose(axes) for image in images]) and not loaded.is_grey
+    channels = loaded.image_shape[0]
+    assert (f"{channels} channels; if the last of them is alpha" in capsys.readouterr().err) == (channels in (2, 4))
+
+
+def test_one_hot_labels_are_labels(tmp_path):
+    one_hot = np.eye(4)
+    loaded = load(
+        "mine", write_npz(tmp_path, y_train=one_hot[MINE["y_train"].ravel()], y_test=one_hot[MINE["y_test"].ravel()])
+    )
+    assert loaded.y_train.tolist() == [0, 1, 2, 3] * 5 and loaded.classes == ("0", "1", "2", "3")
+
+
+def test_labels_from_1_are_those_of_as_many_classes(tmp_path):
+    loaded = load("mine", write_npz(tmp_path, y_train=MINE["y_train"] + 1, y_test=MINE["y_test"] + 1))
+    assert loaded.y_train.tolist() == [0, 1, 2, 3] * 5 and loaded.classes == ("1", "2", "3", "4")
+    assert loaded.y_test.tolist() == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize("label", (0, 3))
+def test_one_class_is_refused(tmp_path, label):
+    line = refusal(write_npz(tmp_path, y_train=np.full(20, label), y_test=np.full(8, label)))
+    assert "one class" in line and f"{label};" in line
+
+
+# What a name may be
+
+
+def test_paths_of_files_and_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_npz(tmp_path))
+    wanted = load("mine", ".").fingerprint
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("./mine.npz", str(tmp_path / "mine.npz"), "mine.npz", Path("mine.npz"), tmp_path / "mine.npz"):
+        assert load(name, tmp_path / "elsewhere").fingerprint == wanted and load(name).name == "mine"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load("mine.npz", tmp_path).fingerprint == wanted
+    for missing in ("no/mine.npz", Path("no.npz"), "no.npz"):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*\.npz"):
+            load(missing, tmp_path)
+
+
+def test_a_folder_needs_no_slash_where_its_name_is_nothing_else(tmp_path, monkeypatch):
+    for name in ("photos", "digits"):
+        for label in ("a", "b"):
+            (tmp_path / name / label).mkdir(parents=True)
+            for i in range(5):
+                Image.new("RGB", (4, 4), (i, 0, 9)).save(tmp_path / name / label / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    assert load("photos").name == load(Path("photos")).name == "photos"
+    assert len(load("digits").classes) == 10 and load(Path("digits")).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "written, name",
+    (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"), ("KMNIST", "kmnist"), ("mnist.npz", "mnist")),
+)
+def test_known_data_sets_as_they_are_written_elsewhere(tmp_path, written, name):
+    for kind in ("MNIST", "FashionMNIST", "KMNIST"):
+        write_idx_mnist(tmp_path, kind)
+    loaded = load(written, tmp_path)
+    assert loaded.name == name and loaded.fingerprint == load(name, tmp_path).fingerprint
+
+
+def test_a_file_that_is_no_npz_is_told(tmp_path):
+    (tmp_path / "images.zip").touch()
+    with pytest.raises(FileNotFoundError, match=r"images\.zip is no folder"):
+        load(str(tmp_path / "images.zip"))
 
 
 @pytest.mark.parametrize(

@@ -15,45 +15,74 @@ from normbench.data.known import DATASETS
 
 
 def load(
-    name: str = "auto",
+    name: str | os.PathLike[str] = "auto",
     root: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
     size: int | None = None,
 ) -> Dataset:
     """Load the data set `name` onto `device`.
 
-    - "mnist", "fashion_mnist", "kmnist", "cifar10": `<root>/<name>.npz` if there is one, else through torchvision,
-      which downloads it to `root` the first time.
+    - "mnist", "fashion_mnist", "kmnist", "cifar10", also as "Fashion-MNIST": `<root>/<name>.npz` if there is one, else
+      through torchvision, which downloads it to `root` the first time.
     - "digits": the 1,797 handwritten digits inside scikit-learn, brought to 28x28; needs no network.
     - "auto": MNIST; if it can be neither found nor downloaded, the digits, and a line on stderr says so.
-    - a folder of images, with a slash in its name: in torchvision's layout, with a folder for each class, and those in
-      train/ and test/; or without these two, and then a fifth of each class, drawn at random, is kept for testing. The
-      middle of each image is brought to `size` x `size` pixels, by default 32.
-    - any other name: `<root>/<name>.npz`.
+    - a folder of images: in torchvision's layout, with a folder for each class, and those in train/ and test/ (or
+      val/); or without these two, and then a fifth of each class, drawn at random, is kept for testing. The middle of
+      each image is brought to `size` x `size` pixels, by default 32. A name without a slash is a folder's if it is
+      nothing else.
+    - the path of an npz file, or any other name: `<root>/<name>.npz`.
 
-    An npz file has Keras' layout: x_train and x_test are uint8 (N, H, W) or (N, H, W, C) with C of 1 or 3, y_train and
-    y_test are (N,) or (N, 1), with a label from 0 to 9,999 for each image. Labels may be of any real type, booleans
-    too, if they are whole numbers. Images (N, C, H, W) are taken as well, unless the last axis too is 1 or 3 long.
+    An npz file has Keras' layout: x_train and x_test are images (N, H, W), (N, H, W, C) or (N, C, H, W), y_train and
+    y_test are (N,) or (N, 1), with a label from 0 to 9,999 for each image, or one-hot, (N, K). Labels may be of any
+    real type, booleans too, if they are whole numbers; labels from 1 on are fine. Pixels that are not uint8 are scaled
+    to 8 bits, once, and a line on stderr says by what.
 
     `root` is the folder of data sets: by default the environment's DATA_DIR, else "data". `device` is the CPU by
     default.
 
     Raises FileNotFoundError if the data set cannot be had, ValueError if a file is broken or has something else, if
-    there are test images of a class without training images, or if a folder's images do not fit into memory.
+    there is one class only, if there are test images of a class without training images, or if a folder's images do
+    not fit into memory.
     """
-    target = device or "cpu"
-    if "/" in name or os.sep in name:
-        return from_folder(Path(name).expanduser(), FOLDER_SIZE if size is None else size).to(target)
-    if size is not None:
-        raise ValueError(f"a size is for folders of images, got {size}; the images of {name} have theirs")
+    target, text = device or "cpu", os.fspath(name)
     folder = Path(root or os.environ.get("DATA_DIR") or "data").expanduser()
-    if name != "auto":
-        return _load(name, folder).to(target)
+    path = _path_of(text, name, folder)
+    if path is not None and path.suffix != ".npz":
+        return from_folder(path, FOLDER_SIZE if size is None else size).to(target)
+    if size is not None:
+        raise ValueError(f"a size is for folders of images, got {size}; the images of {text} have theirs")
+    if path is not None and (path.is_file() or len(Path(text).parts) > 1 or _usual(path.stem) not in DATASETS):
+        known = DATASETS.get(path.stem)
+        return from_npz(path.stem, path, known.classes if known else None).to(target)
+    text = text if path is None else path.stem
+    if text != "auto":
+        return _load(_usual(text), folder).to(target)
     try:
         return _load("mnist", folder).to(target)
     except FileNotFoundError as missing:
         print(f"{missing}\nUsing scikit-learn's 1,797 digits instead.", file=sys.stderr)
         return _load("digits", folder).to(target)
+
+
+def _path_of(text: str, name: str | os.PathLike[str], root: Path) -> Path | None:
+    """Return the path that a name is; None for a data set's name."""
+    path = Path(text).expanduser()
+    if "/" in text or os.sep in text or not isinstance(name, str):
+        return path
+    if path.suffix == ".npz":
+        return path if path.is_file() else root / path
+    is_a_name = text == "auto" or _usual(text) in DATASETS or (root / f"{text}.npz").is_file()
+    return path if not is_a_name and text and path.is_dir() else None
+
+
+def _usual(name: str) -> str:
+    """Return how a known data set is written here: "fashion_mnist" for "Fashion-MNIST"; any other name as it is."""
+    letters = {_letters(known): known for known in DATASETS}
+    return letters.get(_letters(name), name)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _load(name: str, root: Path) -> Dataset:
