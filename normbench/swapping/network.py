@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, InFloat32, parse
 from normbench.swapping.copying import copied, out_of_reach, replace_layers
+from normbench.swapping.following import follow
 from normbench.swapping.kinds import Known, functions_called
 from normbench.swapping.recognition import recognize
 from normbench.swapping.replacing import Make, Places, replacement, standardizing
@@ -24,17 +25,22 @@ class Report:
         replaced: by the path of each replaced layer, what stood there and what stands there now.
         kept: by path, layers that are already what was asked for.
         left: by path, layers and calls that look like a normalization and were left, with the reason.
+        explained: by path, how much of the variance of a pretrained layer's outputs the new one explains, at most 1.
     """
 
     replaced: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    explained: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{path or 'the network'}: {what}" for path, what in self.replaced.items()]
+        lines = [f"{path or 'the network'}: {what}{self._fit(path)}" for path, what in self.replaced.items()]
         lines += [f"{path or 'the network'}: {what} stays, it is that already" for path, what in self.kept.items()]
         lines += [f"{path or 'the network'}: left, {why}" for path, why in self.left.items()]
         return "\n".join(lines)
+
+    def _fit(self, path: str) -> str:
+        return f", follows it to {100 * self.explained[path]:.1f} %" if path in self.explained else ""
 
 
 def normalizations(net: nn.Module) -> dict[str, nn.Module]:
@@ -71,7 +77,14 @@ def _calling(net: nn.Module) -> dict[str, str]:
     }
 
 
-def swap(net: nn.Module, norm: str | Make, example: Example | None = None, *, verbose: bool = False) -> nn.Module:
+def swap(
+    net: nn.Module,
+    norm: str | Make,
+    example: Example | None = None,
+    *,
+    pretrained: bool = False,
+    verbose: bool = False,
+) -> nn.Module:
     """Copy `net`, with each of its normalization layers replaced.
 
     γ and β, eps, device, dtype and mode (training or evaluation) are kept; a layer without γ or β is replaced by one
@@ -93,13 +106,16 @@ def swap(net: nn.Module, norm: str | Make, example: Example | None = None, *, ve
         example: a batch of inputs, or a tuple of them for a network that takes several. With it the network is run,
             which shows shapes that a layer alone does not: needed by "LN_CHW"; for the others it makes groups fit
             small feature maps, and finds normalizations that are called as functions, which no swap can replace.
+        pretrained: whether the weights are trained. Then each new layer gets the γ and β with which it comes nearest to
+            the old one on the example, of batch norm to what it computes from its running averages; "none" computes
+            the same. Take a few dozen training inputs as the example.
         verbose: whether to print what was replaced, kept and left.
 
     Warns of what looks like a normalization and was left. Raises ValueError for an unknown norm; if `net` has no
     normalization layer that can be replaced; for groups that do not divide a layer's channels; and if the network
     cannot be copied, or not be run on the example.
     """
-    new, report = swapped(net, norm, example)
+    new, report = swapped(net, norm, example, pretrained)
     if verbose:
         print(report)
     if report.left:
@@ -109,9 +125,13 @@ def swap(net: nn.Module, norm: str | Make, example: Example | None = None, *, ve
     return new
 
 
-def swapped(net: nn.Module, norm: str | Make, example: Example | None = None) -> tuple[nn.Module, Report]:
+def swapped(
+    net: nn.Module, norm: str | Make, example: Example | None = None, pretrained: bool = False
+) -> tuple[nn.Module, Report]:
     """`swap` without its warning; returns the new network and what was done."""
     _check(norm, example)
+    if pretrained and example is None:
+        raise ValueError("pretrained needs an example, a batch of inputs, on which new layers follow the old ones")
     new_net, report = copied(net), Report()
     if norm == OWN:
         return new_net, report
@@ -121,7 +141,7 @@ def swapped(net: nn.Module, norm: str | Make, example: Example | None = None) ->
     known = {path: found for path, found in found_at.items() if isinstance(found, Known)}
     if not known:
         raise ValueError(_nothing_to_swap(net, report))
-    places = Places(new_net, known, seen)
+    places = Places(new_net, known, seen, pretrained)
     new: dict[nn.Module, nn.Module] = {}
     for path, made in _made(norm, places).items():
         new[old := places.layers[path]] = made
@@ -131,6 +151,10 @@ def swapped(net: nn.Module, norm: str | Make, example: Example | None = None) ->
             report.replaced[path] = f"{_described(old, known.get(path))} → {_name(made)}"
     new_net = replace_layers(new_net, new)
     _turn_off_fast_paths(new_net, new)
+    if pretrained and example is not None:
+        made_at = {path: new[places.layers[path]] for path in known if path not in report.kept}
+        old_net = copied(net).eval()
+        report.explained = follow(old_net, new_net, made_at, known, *_inputs(old_net, example))
     report.left |= _still_called(new_net, example, set(new.values()), report)
     return new_net, report
 
@@ -214,11 +238,7 @@ def _seen(net: nn.Module, example: Example | None) -> Watched | None:
     """Run a network, or rather a copy of it, which may change, on an example; lazy layers get their shapes in both."""
     if example is None:
         return None
-    inputs = example if isinstance(example, tuple) else (example,)
-    weights = [*net.parameters(), *net.buffers()]
-    like = next((t for t in weights if t.is_floating_point() and not is_lazy(t)), None)
-    if like is not None:
-        inputs = tuple(x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) for x in inputs)
+    inputs, weights = _inputs(net, example), [*net.parameters(), *net.buffers()]
     try:
         if any(is_lazy(values) for values in weights):
             watch(net, *inputs)
@@ -227,6 +247,15 @@ def _seen(net: nn.Module, example: Example | None) -> Watched | None:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error
+
+
+def _inputs(net: nn.Module, example: Example) -> tuple[Tensor, ...]:
+    """The example as the network takes it, on its device and in its dtype."""
+    inputs = example if isinstance(example, tuple) else (example,)
+    like = next((t for t in [*net.parameters(), *net.buffers()] if t.is_floating_point() and not is_lazy(t)), None)
+    if like is None:
+        return inputs
+    return tuple(x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) for x in inputs)
 
 
 # Reporting

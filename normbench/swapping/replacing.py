@@ -40,10 +40,11 @@ class Places:
         net: the network.
         known: the normalization layers that can be replaced, by path.
         seen: what was seen in a forward pass; None if the network was not run.
+        pretrained: whether new layers are to follow the old ones, for which they need γ and β.
     """
 
-    def __init__(self, net: nn.Module, known: dict[str, Known], seen: Watched | None):
-        self.net, self.known, self.seen = net, known, seen
+    def __init__(self, net: nn.Module, known: dict[str, Known], seen: Watched | None, pretrained: bool = False):
+        self.net, self.known, self.seen, self.pretrained = net, known, seen, pretrained
         self.layers = dict(net.named_modules())
         self.registered_before: dict[str, nn.Module | None] = {}
         before = None
@@ -125,6 +126,9 @@ def replacement(path: str, norm: str | Make, places: Places) -> nn.Module:
     if not callable(norm) and is_that_already(layer, known, parse(norm), place):
         return layer
     weight, bias = as_parameter(known.weight), as_parameter(known.bias)
+    if places.pretrained:
+        weight = nn.Parameter(torch.ones(known.channels)) if weight is None else weight
+        bias = nn.Parameter(torch.zeros(known.channels)) if bias is None else bias
     try:
         if callable(norm):
             new = _of_a_user(norm, place, weight, bias)
@@ -232,7 +236,9 @@ def _of_a_user(norm: Make, place: Place, weight: nn.Parameter | None, bias: nn.P
 def _without(
     path: str, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None, places: Places
 ) -> nn.Module:
-    """What "none" leaves: β, and at the end of a residual branch a scale."""
+    """What "none" leaves: β, and at the end of a residual branch a scale; of a pretrained network γ and β."""
+    if places.pretrained:
+        return Affine(weight, bias, place.last)
     kept = None if bias is None or (places.has_bias_before(path) and not _is_any(bias)) else bias
     scale = None
     if weight is not None and weight.device.type != "meta" and not _is_any(weight):
