@@ -10,8 +10,9 @@ from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, 
 from normbench.swapping.copying import copied, out_of_reach, replace_layers
 from normbench.swapping.following import follow
 from normbench.swapping.kinds import Known, functions_called
+from normbench.swapping.places import Places
 from normbench.swapping.recognition import recognize
-from normbench.swapping.replacing import Make, Places, replacement, standardizing
+from normbench.swapping.replacing import Make, replacement, standardizing
 from normbench.swapping.watching import Watched, watch
 
 Example = Tensor | tuple[Tensor, ...]
@@ -112,8 +113,9 @@ def swap(
         verbose: whether to print what was replaced, kept and left.
 
     Warns of what looks like a normalization and was left. Raises ValueError for an unknown norm; if `net` has no
-    normalization layer that can be replaced; for groups that do not divide a layer's channels; and if the network
-    cannot be copied, or not be run on the example.
+    normalization layer that can be replaced; for groups that do not divide a layer's channels; for a layer of your own
+    that cannot be made, fails, or changes the shape or dtype of what it gets; and if the network cannot be copied, or
+    not be run on the example.
     """
     new, report = swapped(net, norm, example, pretrained)
     if verbose:

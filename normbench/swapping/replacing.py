@@ -1,4 +1,4 @@
-"""One normalization layer replaced by another: what the new one takes over from the old, and from where it stands."""
+"""One normalization layer replaced by another: what the new one takes over from the old, and from its place."""
 
 import copy
 from collections.abc import Callable
@@ -24,90 +24,13 @@ from normbench.layers import (
     make,
     parse,
 )
-from normbench.swapping.kinds import Known, looks_like_a_norm
+from normbench.swapping.copying import copied
+from normbench.swapping.kinds import Known
+from normbench.swapping.places import Places
 from normbench.swapping.recognition import is_of_torch
-from normbench.swapping.watching import Watched
 
 Make = Callable[[int], nn.Module]
-MAPS = (nn.BatchNorm2d, nn.InstanceNorm2d)  # layers whose inputs must be (N, C, H, W)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
-
-
-class Places:
-    """Where the normalization layers of a network stand: what comes before them, and what they get.
-
-    Args:
-        net: the network.
-        known: the normalization layers that can be replaced, by path.
-        seen: what was seen in a forward pass; None if the network was not run.
-        pretrained: whether new layers are to follow the old ones, for which they need γ and β.
-    """
-
-    def __init__(self, net: nn.Module, known: dict[str, Known], seen: Watched | None, pretrained: bool = False):
-        self.net, self.known, self.seen, self.pretrained = net, known, seen, pretrained
-        self.layers = dict(net.named_modules())
-        self.registered_before: dict[str, nn.Module | None] = {}
-        before = None
-        for path, layer in net.named_modules():
-            if path in known or looks_like_a_norm(layer):
-                self.registered_before[path] = before
-            elif not any(True for _ in layer.children()) and any(True for _ in layer.parameters(recurse=False)):
-                before = layer
-        self.branches = self._branches(seen) if seen is not None else {}
-
-    def _branches(self, seen: Watched) -> dict[str, int]:
-        """The layers at the end of residual branches, or, if there are none, at their start.
-
-        Each has the number of branches that are added up, until another normalization makes the sum small again.
-        """
-        stages: list[list[str]] = [[]]
-        for path, other in seen.ends.items():
-            if path in self.known:
-                if other in self.known:
-                    stages.append([])
-                stages[-1].append(path)
-        if not any(stages):
-            stages = [[path for path in self.known if path in seen.starts]]
-        return {path: len(stage) for stage in stages for path in stage}
-
-    def place(self, path: str) -> Place:
-        """Return the place of a layer, as far as it is known."""
-        known = self.known[path]
-        shape = self.seen.shapes.get(path) if self.seen is not None else None
-        if shape is not None:
-            last = known.last if known.last is not None else len(shape) in known.last_axes
-            return Place(known.channels, last, len(shape), tuple(shape[1:-1] if last else shape[2:]))
-        axes = 4 if isinstance(self.layers[path], MAPS) else max(known.axes) if len(known.axes) == 1 else None
-        of_vectors = isinstance(self.layers[path], nn.BatchNorm1d) or known.last  # inputs may have one position
-        return Place(known.channels, bool(known.last), axes, (1,) if of_vectors and axes is None else None)
-
-    def before(self, path: str) -> nn.Module | None:
-        """Return the layer whose output a layer is given; as the layers are registered if that was not seen."""
-        if self.seen is None or path not in self.seen.shapes:
-            return self.registered_before.get(path)
-        source = self.seen.sources.get(path)
-        return None if source is None else self.layers.get(source)
-
-    def has_bias_before(self, path: str) -> bool:
-        """Tell whether the layer before adds a number to each of the channels."""
-        bias = getattr(self.before(path), "bias", None)
-        return isinstance(bias, Tensor) and not is_lazy(bias) and bias.shape == (self.known[path].channels,)
-
-    def _weights_before(self, path: str) -> nn.Module | None:
-        """Return the last layer with parameters before a layer, poolings and activations in between aside."""
-        source = self.seen.sources.get(path) if self.seen is not None else None
-        while source is not None and not any(True for _ in self.layers[source].parameters()):
-            source = self.seen.sources.get(source) if self.seen is not None else None
-        return self.registered_before.get(path) if source is None else self.layers[source]
-
-    def to_standardize(self) -> dict[str, nn.Module]:
-        """Return the convolutions before the layers, by path; not those whose filters have a single weight."""
-        before = {self._weights_before(path) for path in self.known}
-        return {
-            path: layer
-            for path, layer in self.layers.items()
-            if layer in before and type(layer) in STANDARDIZING and layer.weight[0].numel() > 1  # type: ignore[index, union-attr]
-        }
 
 
 def standardizing(convolution: nn.Module) -> nn.Module:
@@ -131,12 +54,12 @@ def replacement(path: str, norm: str | Make, places: Places) -> nn.Module:
         bias = nn.Parameter(torch.zeros(known.channels)) if bias is None else bias
     try:
         if callable(norm):
-            new = _of_a_user(norm, place, weight, bias)
+            new = _of_a_user(norm, path, places, weight, bias)
         elif parse(norm).name == "none":
             new = _without(path, place, weight, bias, places)
         else:
             new = _of_the_table(layer, known, norm, place, weight, bias)
-            _place_on(new, layer, known, places)
+            _place_on(new, known, places)
     except ValueError as error:
         raise ValueError(f"layer {path!r}: {error}" if path else str(error)) from error
     new = _wrapped(new, known, place).train(layer.training)
@@ -203,12 +126,15 @@ def _keep_averages(new: Any, layer: nn.Module, known: Known) -> None:
             setattr(new, name, values.detach().clone().reshape(getattr(new, name).shape))
 
 
-def _place_on(new: nn.Module, layer: nn.Module, known: Known, places: Places) -> None:
-    """Move a new layer to the device, and give it the dtype, of the old one; or of the network if that has none."""
+def _place_on(new: nn.Module, known: Known, places: Places) -> Tensor:
+    """Move a new layer to the device, and give it the dtype, of the old one; or of the network if that has none.
+
+    Return a tensor with both.
+    """
     candidates = (known.weight, known.bias, known.mean, *places.net.parameters(), *places.net.buffers())
-    like = next((t for t in candidates if t is not None and t.is_floating_point() and not is_lazy(t)), None)
-    if like is not None:
-        new.to(like.device, like.dtype)
+    like = next((t for t in candidates if t is not None and t.is_floating_point() and not is_lazy(t)), torch.empty(0))
+    new.to(like.device, like.dtype)
+    return like
 
 
 def inside(new: nn.Module) -> Any:
@@ -216,21 +142,48 @@ def inside(new: nn.Module) -> Any:
     return new.norm if isinstance(new, (ChannelsLast, ChannelsByAxes, InFloat32)) else new
 
 
-def _of_a_user(norm: Make, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None) -> nn.Module:
+def _of_a_user(
+    norm: Make, path: str, places: Places, weight: nn.Parameter | None, bias: nn.Parameter | None
+) -> nn.Module:
+    place = places.place(path)
     try:
         new = norm(place.channels)
     except Exception as error:
         raise ValueError(f"your layer cannot be made for {place.channels} channels: {error}") from error
     if not isinstance(new, nn.Module):
         raise ValueError(f"your function must return a torch.nn.Module, but it returned {type(new).__name__}")
-    placed = weight if weight is not None else bias
-    if placed is not None:
-        new.to(placed.device, placed.dtype)
+    like = _place_on(new, places.known[path], places)
     for part, values in (("weight", weight), ("bias", bias)):
         own = getattr(new, part, None)
         if isinstance(own, nn.Parameter) and values is not None and own.shape == values.shape:
             setattr(new, part, values)
+    if reason := _fails(new.train(places.layers[path].training), places.inputs_of(path), like):
+        hint = "" if places.seen is not None else "; if it needs another size, give an example, a batch of inputs"
+        raise ValueError(f"your layer {reason}{hint}")
     return ChannelsLast(new) if place.last else new
+
+
+def _fails(new: nn.Module, shapes: list[tuple[int, ...]], like: Tensor) -> str:
+    """Tell what is wrong with a user's layer, of which a copy is tried on inputs (N, C, …), or "".
+
+    It must take an input of one of the shapes, of the dtype and on the device of `like`, and keep shape and dtype.
+    """
+    failure = ""
+    for shape in shapes if like.device.type != "meta" else ():
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                y = copied(new)(x.clone())
+        except Exception as error:  # a layer of a user's own can raise anything
+            failure = (
+                failure or f"fails on an input {shape}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+            )
+            continue
+        if isinstance(y, Tensor) and y.shape == x.shape and y.dtype == x.dtype:
+            return ""
+        made = f"{tuple(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        return f"must keep the shape and dtype of its input, {shape} of {x.dtype}; it returns {made}"
+    return failure
 
 
 def _without(

@@ -47,7 +47,7 @@ def trials_of(layer: nn.Module, channels: int) -> Iterator[Trial]:
 def run(layer: nn.Module, x: Tensor) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of inputs that nobody gives it
-        torch.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         return layer(x.clone())
 
 
@@ -62,7 +62,7 @@ def _input(channels: int, axes: int, last: bool) -> Tensor:
 def chained(layers: list[nn.Module], x: Tensor) -> Tensor | None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(2)
+            torch.default_generator.manual_seed(2)
             x = x.clone()
             for layer in layers:
                 x = layer(x)

@@ -1,12 +1,9 @@
 import pytest
 import torch
-import torch.fx
 from made_up_layers import NETS, MyNorm, conv_norm_relu, randomized
 from torch import nn
 
-from normbench.layers import (
-    ChannelsLast,
-)
+from normbench.layers import ChannelsLast
 from normbench.swapping import swap, swapped
 
 
@@ -27,3 +24,55 @@ def test_a_layer_of_your_own_that_cannot_be_made():
             swap(NETS["2-D"][0], make_it)
     with pytest.raises(ValueError, match=r"my_norms\.py:MyNorm"):
         swap(conv_norm_relu(), "my_norms.py:MyNorm")
+
+
+class Flattening(MyNorm):
+    def forward(self, x):
+        return x.flatten(1)
+
+
+class OfMapsOfNine(MyNorm):
+    def forward(self, x):
+        assert x.shape[-1] == 9, "I take maps of 9 pixels"
+        return x
+
+
+class InFloat64(MyNorm):
+    def forward(self, x):
+        return x.double()
+
+
+class Twice(MyNorm):
+    def forward(self, x):
+        return x, x
+
+
+@pytest.mark.parametrize(
+    "own, match",
+    (
+        (Flattening, r"layer '1'.*keep the shape.*\(2, 8, .*returns \(2, "),
+        (InFloat64, "float32; it returns .*float64"),
+        (Twice, "returns a tuple"),
+        (nn.BatchNorm1d, r"fails on an input \(2, "),
+        (OfMapsOfNine, "I take maps of 9 pixels"),
+    ),
+)
+@pytest.mark.parametrize("is_seen", (False, True))
+def test_a_layer_of_your_own_that_changes_its_input_is_refused_in_one_line(own, match, is_seen):
+    net, x = conv_norm_relu(), torch.randn(2, 3, 9, 9)
+    with pytest.raises(ValueError, match=match) as raised:
+        swap(net, own, x if is_seen else None)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_layer_of_your_own_is_tried_on_what_it_gets():
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8))
+    with pytest.raises(ValueError, match=r"layer '1'.*\(2, 8, 5, 7\)"):
+        swap(net, lambda channels: nn.LayerNorm([channels, 5, 5]), torch.randn(2, 3, 5, 7))
+    before = torch.random.get_rng_state()
+    new = swap(net, nn.BatchNorm2d, torch.randn(1, 3, 5, 7, generator=torch.Generator()))
+    assert new[1].num_batches_tracked == 0 and new[1].running_mean.eq(0).all() and new.training
+    assert torch.random.get_rng_state().equal(before)
+    assert isinstance(
+        swap(nn.Sequential(nn.BatchNorm1d(8)), lambda channels: nn.InstanceNorm1d(channels))[0], nn.InstanceNorm1d
+    )
