@@ -182,6 +182,24 @@ def replacements(
     return {path: net.get_submodule(path) for path in known} if norm == OWN else _made(norm, Places(net, known, seen))
 
 
+def rebuilt(net: nn.Module, example: Example) -> nn.Module:
+    """Copy `net`, with each normalization made anew as the kind that it was recognized as.
+
+    The copy computes what `net` does as far as the layers were recognized rightly; instance norms that keep running
+    averages stay, for no arm has those.
+    """
+    new_net = copied(net)
+    seen = _seen(new_net, example)
+    found = {path: known for path, known in recognized(new_net, seen).items() if isinstance(known, Known)}
+    made = {path: known for path, known in found.items() if known.kind != "IN" or known.mean is None}
+    places = Places(new_net, made, seen)
+    norms = {path: f"GN:{known.groups}" if known.kind == "GN" else known.kind for path, known in made.items()}
+    new = {places.layers[path]: replacement(path, norm, places, anew=True) for path, norm in norms.items()}
+    new_net = replace_layers(new_net, new)
+    _turn_off_fast_paths(new_net, new)
+    return new_net
+
+
 def _check(norm: str | Make, example: Example | None, is_watched: bool = False) -> None:
     if callable(norm) or norm == OWN:
         return

@@ -40,13 +40,13 @@ def standardizing(convolution: nn.Module) -> nn.Module:
     return new
 
 
-def replacement(path: str, norm: str | Make, places: Places) -> nn.Module:
-    """Make what stands in the place of a layer after a swap; the layer itself if it is that already.
+def replacement(path: str, norm: str | Make, places: Places, anew: bool = False) -> nn.Module:
+    """Make what stands in the place of a layer after a swap; the layer itself if it is that already, unless `anew`.
 
     Raises ValueError, which names the layer, if it cannot be made.
     """
     layer, known, place = places.layers[path], places.known[path], places.place(path)
-    if not callable(norm) and is_that_already(layer, known, parse(norm), place):
+    if not anew and not callable(norm) and is_that_already(layer, known, parse(norm), place):
         return layer
     weight, bias = as_parameter(known.weight), as_parameter(known.bias)
     if places.pretrained:
