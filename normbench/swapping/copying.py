@@ -1,6 +1,7 @@
 """Copies of networks, also of those that Python alone cannot copy; layers replaced wherever they are referred to."""
 
 import copy
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer
 
+HOLDERS = (nn.Module, list, tuple, dict)  # class attributes that may be or hold layers
 INNER = ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set")  # what PyTorch itself keeps
 OPAQUE = (Tensor, str, bytes, int, float, type(None), type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device)
 
@@ -72,6 +74,8 @@ def _parts(value: Any) -> list[Any]:
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, MethodType):
         return [value.__self__]
+    if isinstance(value, weakref.ref):
+        return [value()]
     if isinstance(value, FunctionType):
         cells = value.__closure__ or ()
         return [*(c.cell_contents for c in cells if _is_filled(c)), *(value.__defaults__ or ())]
@@ -79,10 +83,13 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    try:
-        return vars(value)
-    except TypeError:  # it has none
-        return {}
+    """The attributes of an object, those in `__slots__` too."""
+    slots = [name for cls in type(value).__mro__ for name in _names(vars(cls).get("__slots__", ()))]
+    return getattr(value, "__dict__", {}) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
+
+
+def _names(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else [name for name in slots if not name.startswith("__")]
 
 
 def _is_filled(cell: Any) -> bool:
@@ -128,10 +135,14 @@ def _renewed(value: Any, new: dict[nn.Module, nn.Module], seen: set[int]) -> Any
     if isinstance(value, (list, deque)):
         for index, part in enumerate(value):
             value[index] = _renewed(part, new, seen)
-    holder = value if isinstance(value, dict) else _attributes(value)
-    for key, part in list(holder.items()):
-        if (renewed := _renewed(part, new, seen)) is not part:
-            holder[key] = renewed
+    is_dict = isinstance(value, dict)
+    for key, part in list(value.items() if is_dict else _attributes(value).items()):
+        if (renewed := _renewed(part, new, seen)) is part:
+            continue
+        if is_dict:
+            value[key] = renewed
+        else:
+            object.__setattr__(value, key, renewed)
     return value
 
 
@@ -139,9 +150,14 @@ def out_of_reach(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Find layers that `net` may call but that are none of its own, in plain lists or held by a function; where."""
     own = set(net.modules())
     for path, layer in net.named_modules():
-        for name, value in vars(layer).items():
+        of_classes = {k: v for cls in type(layer).__mro__ if _is_of_a_user(cls) for k, v in vars(cls).items()}
+        for name, value in (vars(layer) | {k: v for k, v in of_classes.items() if isinstance(v, HOLDERS)}).items():
             if name in INNER or name.endswith("_hooks"):
                 continue
             for found in _values(value):
                 if isinstance(found, nn.Module) and found not in own:
                     yield (f"{path}.{name}" if path else name), found
+
+
+def _is_of_a_user(cls: type) -> bool:
+    return not cls.__module__.startswith(("torch.", "builtins", "normbench."))

@@ -144,10 +144,12 @@ def _globals_of(function: FunctionType) -> Iterator[Any]:
 
 
 def _is_called_a_norm(name: str) -> bool:
-    """Tell whether a class is called a normalization: "LayerNorm2d", "GRN"; not "Normalize", "NormalHead"."""
+    """Tell whether a class is called a normalization: "LayerNorm2d", "GRN", "ComplexBN"; not "Normalize"."""
     if re.match("(?i)normali[sz]|unnorm|denorm", name):  # usually of the inputs, by fixed numbers
         return False
     norms = ("ln", "rms", "bn", "gn", "abn", "frn", "grn", "inplaceabn")
+    if re.search(r"[A-Za-z](BN|GN|LN)([123]d)?$", name):
+        return True
     return name.lower() in norms or re.search("(?i)norm(?!al(?!i[sz]))", name) is not None
 
 

@@ -61,9 +61,8 @@ def unknown(net: nn.Module) -> dict[str, str]:
 
 
 def _left(net: nn.Module, found_at: dict[str, Known | str]) -> dict[str, str]:
-    return {
-        path: f"{_class(net.get_submodule(path))}, for {why}" for path, why in found_at.items() if isinstance(why, str)
-    }
+    layers = dict(net.named_modules())
+    return {path: f"{_class(layers[path])}, for {why}" for path, why in found_at.items() if isinstance(why, str)}
 
 
 def _class(layer: nn.Module) -> str:

@@ -124,3 +124,8 @@ def test_hooks_stay():
     net[1].register_forward_hook(lambda layer, inputs, output: seen.append(type(layer)))
     swap(net, "GN")(torch.randn(2, 3, 5, 5))
     assert seen == [nn.GroupNorm]
+
+
+def test_a_scripted_network_is_named():
+    with pytest.raises(ValueError, match="1 is left: BatchNorm1d, for it is scripted"):
+        swap(torch.jit.script(nn.Sequential(nn.Conv1d(3, 8, 3), nn.BatchNorm1d(8))), "GN")

@@ -1,3 +1,4 @@
+import weakref
 from functools import partial
 from types import SimpleNamespace
 
@@ -33,6 +34,16 @@ class Held(SimpleNamespace):
         return self.layers
 
 
+class Slots:
+    __slots__ = ("layers",)
+
+    def __init__(self, layers):
+        self.layers = layers
+
+    def __call__(self):
+        return self.layers
+
+
 KEPT = {
     "list": lambda net, layers: layers,
     "dict": lambda net, layers: dict(zip("abc", layers)),
@@ -41,6 +52,7 @@ KEPT = {
     "methods": lambda net, layers: [layer.forward for layer in layers],
     "partial": lambda net, layers: [partial(layer.__call__) for layer in layers],
     "partial of a layer": lambda net, layers: [partial(layer) for layer in layers],
+    "an object with slots": lambda net, layers: Slots(layers),
     "an object": lambda net, layers: Held(layers=layers),
     "nested": lambda net, layers: Held(layers={"all": layers[0], "rest": layers[1], "last": layers[2]}),
 }
@@ -70,9 +82,25 @@ def test_layers_that_no_swap_reaches_are_named():
         def forward(self, x):
             return self.others[0](self.first(x))
 
-    for example in (None, torch.randn(4, 8)):
-        with pytest.warns(UserWarning, match="others"):
-            swap(Unregistered(), "GN", example)
+    class OfTheClass(Unregistered):
+        others = (nn.BatchNorm1d(8),)
+
+        def __init__(self):
+            super().__init__()
+            del self.others
+
+    class Weak(Unregistered):
+        def __init__(self):
+            super().__init__()
+            self.others = weakref.ref(self.first)
+
+        def forward(self, x):
+            return self.others()(x)
+
+    for kind in (Unregistered, OfTheClass, Weak):
+        for example in (None, torch.randn(4, 8)):
+            with pytest.warns(UserWarning, match="others"):
+                swap(kind(), "GN", example)
 
 
 # Functions
