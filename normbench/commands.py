@@ -1,8 +1,13 @@
 """The command line of `normbench`. Nothing heavy is imported before the options are read, so that --help is quick."""
 
+import io
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -156,12 +161,25 @@ def compare(
         )
     except KeyboardInterrupt:
         raise stopped(folder, same_command("normbench")) from None
-    page = folder / "report.html"
-    page.write_text(compared.page(same_command("normbench")), encoding="utf-8")
-    print(f"\n{compared.answer}\n")
+    print(f"\n{compared.answer}\n")  # before anything is written, which a full disk would prevent
     if compared.price is not None:
-        print(f"{price_text(compared.price)}\n")
+        print(f"{price_text(compared.price)}\n", flush=True)
+    page = folder / "report.html"
+    write_whole(page, compared.page(same_command("normbench")))
     print(f"Tables and figures: {page}")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, or leave it as it was. Raises OSError, with the file's name and the reason, if it cannot be."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
@@ -234,15 +252,39 @@ def same_command(package: str) -> str:
 
 
 def run(commands: dict[str, Callable[..., Any]], package: str, description: str) -> int:
-    """Run the command that `sys.argv` names; return the exit status, and say what is wrong in one line."""
+    """Run the command that `sys.argv` names; return the exit status, and say what is wrong in one line.
+
+    SIGTERM, which schedulers and containers send, ends it as Ctrl-C does. What a terminal cannot show becomes "?".
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog=program(package), description=description)
+        with _sigterm_as_ctrl_c():
+            tyro.extras.subcommand_cli_from_dict(commands, prog=program(package), description=description)
     except Exception as error:
         if not (line := _in_one_line(error)):
             raise
         print(line, file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt where SIGTERM would end the process at once, and its workers with a traceback each."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    here = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if here:
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if here:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -109,8 +109,11 @@ def without_seconds(run):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
 
 
-def interrupted(command, folder, marker):
-    """Start the command, send it Ctrl-C as soon as the file `marker` is there: exit status and its last words."""
+def interrupted(command, folder, marker, number=signal.SIGINT, kill=os.killpg):
+    """Start the command, send it Ctrl-C as soon as the file `marker` is there: exit status and its last words.
+
+    Or another signal, by `os.kill` to the command alone.
+    """
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     options = dict(cwd=folder, env=environment, start_new_session=True, text=True)
     # Tests that a shell runs in the background would hand on to the command that Ctrl-C is to be ignored.
@@ -121,7 +124,7 @@ def interrupted(command, folder, marker):
         while not any(path.stat().st_size for path in Path(folder).rglob(marker)):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
+        kill(process.pid, number)  # as a terminal does: to the command and its workers
         said = process.communicate(timeout=600)[1]
     finally:
         process.kill()

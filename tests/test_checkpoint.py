@@ -123,11 +123,16 @@ def without(key):
         damaged(lambda state: {"training": "BN"}),
         damaged(lambda state: state | {"history": 3}),
         damaged(lambda state: state | {"net": {}}),
+        damaged(lambda state: state | {"history": []}),
+        damaged(lambda state: state | {"history": [{"test_accuracy": 90.0}]}),
+        damaged(lambda state: state | {"history": state["history"] * 2}),
+        damaged(lambda state: state | {"optimizers": state["optimizers"] | {"steps": 7}}),
         without("training"),
         without("history"),
         without("seconds"),
         without("generator"),
         without("optimizers"),
+        without("generators"),
     ),
 )
 def test_a_broken_checkpoint(few_digits, checkpoint, damage):

@@ -1,11 +1,16 @@
 """The command line of normbench as its users call it."""
 
+import errno
+import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from made_up import interrupted
+from made_up import ROOT, interrupted
 
 from normbench import __main__ as cli
 from normbench import __version__, commands
@@ -248,3 +253,59 @@ def test_ctrl_c_while_libraries_are_imported(tmp_path):
     (tmp_path / "torch.py").write_text("import threading\nopen('begun', 'w').write('!')\nthreading.Event().wait()")
     status, said = interrupted(["-m", "normbench", "compare"], tmp_path, "begun")
     assert status == 130 and said.startswith("Stopped")
+
+
+MARKS_ITS_BEGINNING = """
+import threading
+from multiprocessing import parent_process
+from torch import nn
+
+class Waits(nn.Module):
+    def forward(self, x):
+        if self.training and len(x) > 2 and parent_process():
+            open("begun", "a").write("!")
+            threading.Event().wait()
+        return x
+
+def build(num_classes):
+    return nn.Sequential(nn.Conv2d(1, 3, 28), nn.BatchNorm2d(3), Waits(), nn.Flatten(), nn.Linear(3, num_classes))
+"""
+
+
+@pytest.mark.parametrize("kill", (os.kill, os.killpg), ids=("the command", "its workers too"))
+def test_sigterm_ends_it_as_ctrl_c_does(tmp_path, kill):
+    """As SLURM and docker stop send it."""
+    (tmp_path / "net.py").write_text(MARKS_ITS_BEGINNING)
+    command = ["-m", "normbench", "compare", "net.py:build", "--no-price", *QUICK]
+    command[command.index("--workers") + 1] = "2"
+    # The estimate trains a few steps in the command's own process, before there are workers: it has none without them.
+    status, said = interrupted(command, tmp_path, "begun", signal.SIGTERM, kill)
+    assert (status == 130 and "go on with" in said) or "nothing was being trained" in said
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_its_answer(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "normbench", "compare", *QUICK], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert done.returncode == 0 and b"% of the test images" in done.stdout and done.stderr == b""
+
+
+def test_a_full_disk_costs_the_page_and_not_the_answer(call, tmp_path, monkeypatch):
+    call("compare", *QUICK, "--no-price")
+    page = tmp_path / USUAL_FOLDER / "report.html"
+    before = page.read_text()
+
+    def full(path, text, **_):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    status, shown, said = call("compare", *QUICK, "--no-price")
+    assert status == 2 and "% of the test images" in shown
+    assert said.count("\n") == 1 and "report.html" in said and "No space left" in said
+    assert page.read_text() == before and {file.name for file in page.parent.iterdir()} <= {
+        "report.html",
+        "runs.jsonl",
+        "runs.jsonl.lock",
+    }

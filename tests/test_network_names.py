@@ -112,6 +112,61 @@ def test_lazy_layers_get_shapes_and_the_weights_of_the_seed(few_digits):
     assert torch.equal(first[4].weight, same[4].weight) and not torch.equal(first[4].weight, other[4].weight)
 
 
+ENDS = {
+    "exits": "import sys\nsys.exit()",
+    "parses": "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('data')\nparser.parse_args()",
+    "quits": "raise SystemExit('done')",
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("as_file", (True, False))
+def test_a_file_that_ends_the_program_is_told_in_one_line(few_digits, tmp_path, name, as_file, monkeypatch, capsys):
+    (tmp_path / f"{name}.py").write_text(ENDS[name])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"{name}.* ends the program .*__main__") as caught:
+        Swapped(f"{name}.py:build" if as_file else f"{name}:build")(GN, few_digits)
+    assert "\n" not in str(caught.value) and capsys.readouterr().err == ""
+
+
+def test_a_file_that_reads_the_command_line_finds_its_own_defaults(few_digits, tmp_path, monkeypatch, capsys):
+    parsed = (
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', type=int, default=6)\n"
+    )
+    (tmp_path / "parses.py").write_text(
+        f"{parsed}import sys\nCHANNELS = parser.parse_args().width\nprint('a warning', file=sys.stderr)\n"
+        + SOURCE.replace("from neighbour import CHANNELS", "")
+    )
+    monkeypatch.setattr(sys, "argv", ["normbench", "compare", "parses.py:build", "--arms", "BN"])
+    net = Swapped(f"{tmp_path / 'parses.py'}:build")(GN, few_digits)
+    assert net[1].num_channels == 6 and sys.argv[1] == "compare" and capsys.readouterr().err == "a warning\n"
+
+
+def exits():
+    sys.exit(0)
+
+
+def test_a_function_that_ends_the_program_is_told_in_one_line(few_digits):
+    with pytest.raises(ValueError, match="exits cannot make a network: SystemExit"):
+        Swapped(exits)(GN, few_digits)
+
+
+def test_a_vision_transformer_is_told_the_size_of_the_images():
+    images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    data = Dataset("synthetic", ("a", "b"), images, torch.zeros(2).long(), images, torch.zeros(2).long())
+    with torch.no_grad():
+        assert Swapped("torchvision:vit_b_32").original(data).eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+
+def test_a_grey_image_given_three_times_may_be_changed_in_place(few_digits):
+    class InPlace(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.sub_(0.5))
+
+    net = Swapped(lambda num_classes: InPlace(*in_colour(num_classes)))(GN, few_digits)
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
 def test_weights_depend_on_the_seed_alone(few_digits):
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -64,14 +64,64 @@ def test_bits_of_right_images_are_in_their_order(run, path):
         lambda line: json.dumps(json.loads(line) | {"history": []}).encode(),
         lambda line: json.dumps(json.loads(line) | {"history": [{"epoch": 1}]}).encode(),
         lambda line: json.dumps(json.loads(line) | {"recipe": {"norm": "XX"}}).encode(),
+        lambda line: b"[" * 100_000,
     ),
-    ids=("half", "empty", "number", "not UTF-8", "no epoch", "no accuracy", "no such normalization"),
+    ids=("half", "empty", "number", "not UTF-8", "no epoch", "no accuracy", "no such normalization", "deep"),
 )
 def test_a_broken_line_is_named(run, path, change):
     append(run, path)
     line = path.read_bytes().rstrip(b"\n")
     path.write_bytes(b"\n".join((line, change(line), line, b"")))
     with pytest.raises(ValueError, match=r"^\S*runs\.jsonl, line 2 .*delete"):
+        read(path)
+
+
+WRONG = {
+    "device": ["CPU"],
+    "dataset": 3,
+    "fingerprint": "abc",
+    "versions": {"torch": 2},
+    "seconds": "3.5",
+    "parameters": True,
+    "commit": None,
+    "failure": 0,
+    "history": "abc",
+    "test_images": 10**30,
+    "correct": "not base64",
+    "mistakes": [[1, 2, "sure"]],
+    "recipe": ["BN"],
+}
+
+
+@pytest.mark.parametrize("name, value", WRONG.items(), ids=WRONG)
+def test_a_field_of_the_wrong_type_is_named(run, path, name, value):
+    append(run, path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}) + "\n")
+    with pytest.raises(ValueError, match=r"^\S*runs\.jsonl, line 1 .*delete") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def without(*keys):
+    return lambda line: [{key: value for key, value in row.items() if key not in keys} for row in line["history"]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    (
+        {"history": without("test_loss")},
+        {"history": lambda line: line["history"][:1]},
+        {"history": lambda line: [line["history"][0] | {"test_loss": "low"}, line["history"][1]]},
+        {"correct": lambda line: base64.b64encode(bytes(6)).decode()},
+        {"test_images": lambda line: 40},
+    ),
+    ids=("no loss", "an epoch less", "a text", "other bits", "other images"),
+)
+def test_a_line_that_does_not_agree_with_itself_is_named(run, path, changed):
+    append(run, path)
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps(line | {name: change(line) for name, change in changed.items()}) + "\n")
+    with pytest.raises(ValueError, match=r"line 1 .*delete"):
         read(path)
 
 

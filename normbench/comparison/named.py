@@ -7,10 +7,11 @@ This file touches process-wide state: it adds a user's file to `sys.modules`, an
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,9 +107,15 @@ def _of_torchvision(name: str) -> Callable[..., nn.Module]:
     if name not in models.list_models(module=models):
         raise ValueError(f"torchvision has no classification network {name!r}; it has resnet18, densenet121, …")
     # These two return a tuple in training, for losses of their own in the middle, and start slowly
-    special = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    special: dict[str, Any] = (
+        {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    )
 
-    def build(num_classes: int) -> nn.Module:
+    def build(num_classes: int, size: tuple[int, ...] | None = None) -> nn.Module:
+        if size is not None and name.startswith("vit_"):
+            special["image_size"] = size[0]
+        if size is not None and name.startswith("maxvit_"):
+            special["input_size"] = size
         return models.get_model(name, weights=None, num_classes=num_classes, **special)
 
     return build
@@ -128,18 +135,39 @@ def _executed(path: Path, text: bytes) -> ModuleType:
     sys.modules[module.__name__] = module  # where dataclasses look for the names of types
     hint = "" if path.is_file() else "; the file is sent here without its neighbours: put all that it needs into it"
     try:
-        exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
+        with _by_itself(str(path)):
+            exec(compile(text, path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
         raise _not_imported(str(path), error, hint) from error
     return module
 
 
 def _module(name: str) -> ModuleType:
     try:
-        return import_module(name)
-    except Exception as error:
+        with _by_itself(name):
+            return import_module(name)
+    except (Exception, SystemExit) as error:
         raise _not_imported(name, error) from error
 
 
-def _not_imported(name: str, error: Exception, hint: str = "") -> ValueError:
-    return ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{hint}")
+@contextmanager
+def _by_itself(name: str) -> Iterator[None]:
+    """Let code that reads the command line when it is imported find none; what it says as it ends is not shown."""
+    arguments, sys.argv = sys.argv, [name]
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit:
+        said = StringIO()
+        raise
+    finally:
+        sys.argv = arguments
+        sys.stderr.write(said.getvalue())
+
+
+def _not_imported(name: str, error: BaseException, hint: str = "") -> ValueError:
+    if isinstance(error, SystemExit):
+        hint = "; it ends the program when it is imported: put that under if __name__ == '__main__'"
+    reason = " ".join(str(error).split())
+    return ValueError(f"{name} cannot be imported: {type(error).__name__}: {reason}{hint}")

@@ -25,7 +25,7 @@ class ThreeTimes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, 1, H, W) → (N, 3, H, W)."""
-        return x.expand(-1, 3, -1, -1)
+        return x.repeat(1, 3, 1, 1)  # an expanded one could not be changed in place
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ class Swapped:
             arguments = {key: value for key, value in offers.items() if key in parameters}
             try:
                 net = build(**arguments)
-            except Exception as error:  # a function of the user's own can raise anything
-                raise ValueError(f"{name} cannot make a network: {type(error).__name__}: {error}") from error
+            except (Exception, SystemExit) as error:  # a function of the user's own can raise anything
+                reason = " ".join(str(error).split())
+                raise ValueError(f"{name} cannot make a network: {type(error).__name__}: {reason}") from error
         if not isinstance(net, nn.Module):
             raise ValueError(f"{name} must return a torch.nn.Module, but it returned {type(net).__name__}")
         return net

@@ -11,6 +11,7 @@ from normbench.runs.engines import threads_of_a_worker
 from normbench.training import Recipe, Trainer
 from normbench.words import duration
 
+LONG = 1800  # seconds, from which on it is said how to be faster
 WORKERS_START = 6  # seconds until processes have imported PyTorch and begin; measured: 4 to 8
 
 
@@ -116,11 +117,10 @@ def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Ta
     with threads_of_a_worker(workers):
         seconds = sum(n * candidate.seconds(data) for candidate in made if (n := left[candidate.recipe].total))
     chooses = any(counts.rates for counts in left.values())
-    rounds = {(recipe.batch_size, "rates") for recipe, counts in left.items() if counts.rates}
-    rounds |= {(recipe.batch_size, "seeds") for recipe, counts in left.items() if counts.seeds}
-    time_needed = duration(seconds / workers + (WORKERS_START * len(rounds) if workers > 1 else 0))
+    needed = seconds / workers + (WORKERS_START if workers > 1 else 0)
     more, about = (", and more if the best learning rate lies at the edge", "at least") if chooses else ("", "about")
     return (
-        f"Runs to go: {total}{more}. They take {about} {time_needed} here, {workers} at a time. "
+        f"Runs to go: {total}{more}. They take {about} {duration(needed)} here, {workers} at a time. "
         "If you stop them, the same command resumes."
+        + (" Fewer images (--images) or epochs (--epochs) give a rougher answer sooner." if needed > LONG else "")
     )

@@ -129,6 +129,14 @@ class Affine(nn.Module):
         return x
 
 
+class Copied(nn.Module):
+    """What "none" leaves where nothing is to be computed, but others need the input as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x → a copy, which an activation may change in place."""
+        return x.clone()
+
+
 class ChannelsLast(nn.Module):
     """A layer for inputs (N, C, …) made to take inputs (N, …, C).
 

@@ -75,7 +75,12 @@ class Arm:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """Which test images each run that did not fail got right, (seeds, images) bool."""
+        """Which test images each run that did not fail got right, (seeds, images) bool.
+
+        Raises ValueError if they were tested on different numbers of images.
+        """
+        if len(numbers := {len(run.correct) for run in self.succeeded}) > 1:
+            raise ValueError(f"runs of {self.label} were tested on {' and '.join(map(str, sorted(numbers)))} images")
         images = len(self.runs[0].correct)
         return np.array([run.correct.numpy() for run in self.succeeded], dtype=bool).reshape(-1, images)
 

@@ -38,6 +38,21 @@ PLAIN = (
 # What the lines that do not name an option of a recipe were trained with: the option is younger than they are.
 BEFORE = {"decay_on": "all"}
 
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "dataset": str,
+    "test_set": str,
+    "parameters": int,
+    "seconds": (int, float),
+    "device": str,
+    "statistics": dict,
+    "versions": dict,
+    "commit": str,
+    "fingerprint": dict,
+    "failure": str,
+    "measure": str,
+    "unit": str,
+}
+
 
 def append(run: Run, path: str | os.PathLike) -> None:
     """Add `run` to the file, as one line in one write; make folders as needed.
@@ -129,20 +144,50 @@ def _from_line(text: bytes, where: str) -> Run:
             scores=_floats(line.get("scores", "")),
             **{name: line[name] for name in PLAIN if name in line},
         )
-        if not run.failure and f"test_{run.measure}" not in run.last:
-            raise ValueError(f"its history has no test {run.measure}")
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        _check_types(run)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise ValueError(f"{where} is not a finished run ({type(error).__name__}: {error}); delete that line") from None
     return run
 
 
+def _check_types(run: Run) -> None:
+    """Raise TypeError or ValueError where a field is not what `Run` says."""
+    for name, kinds in KINDS.items():
+        value = getattr(run, name)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}")
+    for name in ("fingerprint", "versions"):
+        for key, value in getattr(run, name).items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name} has {key} {value!r}")
+    for row in run.history:
+        for key, value in row.items():
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"its history has {key} {value!r}")
+    for image, label, share in run.mistakes:
+        if not (isinstance(image, int) and isinstance(label, int) and isinstance(share, (int, float))):
+            raise TypeError(f"its mistakes have {(image, label, share)}")
+    if run.failure:
+        return
+    of_accuracy: tuple[str, ...] = ()
+    if run.is_built_in and run.measure == ACCURACY:
+        of_accuracy = "train_loss", "train_accuracy", "test_loss"
+        if len(run.history) != run.recipe.epochs:
+            raise ValueError(f"its history has {len(run.history)} epochs of {run.recipe.epochs}")
+    for key in (f"test_{run.measure}", *of_accuracy):
+        if not run.history or any(key not in row for row in run.history):
+            raise ValueError(f"its history has no {key}")
+
+
 def _unpacked(bits: str, n: int) -> Tensor:
-    unpacked = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))
-    return torch.from_numpy(unpacked[:n].astype(bool))
+    packed = base64.b64decode(bits, validate=True)
+    if len(packed) != -(-n // 8):
+        raise ValueError(f"correct has {8 * len(packed)} bits for {n} test images")
+    return torch.from_numpy(np.unpackbits(np.frombuffer(packed, np.uint8))[:n].astype(bool))
 
 
 def _floats(packed: str) -> Tensor:
-    return torch.from_numpy(np.frombuffer(base64.b64decode(packed), "<f4").astype(np.float32))
+    return torch.from_numpy(np.frombuffer(base64.b64decode(packed, validate=True), "<f4").astype(np.float32))
 
 
 def _add(line: bytes, path: str | os.PathLike) -> None:
@@ -185,6 +230,6 @@ def _end_of_whole_lines(file: FileIO) -> int:
 def _is_whole(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

@@ -141,7 +141,7 @@ class _Wanted:
         return [run for run in runs if run.recipe in self.recipes and run.dataset == self.data.name]
 
     def _differences(self, run: Run) -> list[str]:
-        """Which of data, network and trainer are others than those asked for.
+        """Which of data, network, trainer and number of test images are others than those asked for.
 
         Of what is not demanded of the network of each norm, what a fingerprint does not say counts as the same.
         """
@@ -149,7 +149,10 @@ class _Wanted:
         if "network" in run.fingerprint and run.recipe.norm not in self._networks:
             asked["network"] = self._network(run.recipe)
         asked |= self._networks.get(run.recipe.norm, {})
-        return [key for key in sorted(asked) if run.fingerprint.get(key) != asked[key]]
+        differing = [key for key in sorted(asked) if run.fingerprint.get(key) != asked[key]]
+        if len(run.correct) and self.data.tests and len(run.correct) != self.data.tests:
+            differing.append("number of test images")
+        return differing
 
     def _network(self, recipe: Recipe) -> str:
         """The fingerprint of the network that the recipe's norm gives, whatever the rest of the recipe is."""

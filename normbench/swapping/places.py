@@ -79,6 +79,12 @@ class Places:
         bias = getattr(self.before(path), "bias", None)
         return isinstance(bias, Tensor) and not is_lazy(bias) and bias.shape == (self.known[path].channels,)
 
+    def is_shared(self, path: str) -> bool:
+        """Tell whether the input of a layer is used elsewhere, where an activation in place would overwrite it."""
+        if self.seen is None or path not in self.seen.shapes:
+            return any(getattr(layer, "inplace", False) for layer in self.layers.values())
+        return path in self.seen.shared
+
     def _weights_before(self, path: str) -> nn.Module | None:
         """Return the last layer with parameters before a layer, poolings and activations in between aside."""
         source = self.seen.sources.get(path) if self.seen is not None else None

@@ -16,6 +16,7 @@ from normbench.layers import (
     BatchRenorm,
     ChannelsByAxes,
     ChannelsLast,
+    Copied,
     FrozenBatchNorm,
     GhostBatchNorm2d,
     InFloat32,
@@ -83,7 +84,7 @@ def is_that_already(layer: nn.Module, known: Known, spec: Spec, place: Place) ->
 def _wrapped(new: nn.Module, known: Known, place: Place) -> nn.Module:
     if known.last is None and place.axes is None:
         new = ChannelsByAxes(new, sorted(known.last_axes))
-    if known.in_float32 and not isinstance(new, nn.Identity):
+    if known.in_float32 and not isinstance(new, (nn.Identity, Copied)):
         new = InFloat32(new)
     return nn.Sequential(new, *known.after) if known.after else new
 
@@ -199,7 +200,9 @@ def _without(
     elif path in places.branches:
         like = weight if weight is not None else next(places.net.parameters(), torch.ones(1))
         scale = nn.Parameter(torch.full((1,), places.branches[path] ** -0.5, device=like.device, dtype=like.dtype))
-    return nn.Identity() if kept is None and scale is None else Affine(scale, kept, place.last)
+    if kept is None and scale is None:
+        return Copied() if places.is_shared(path) else nn.Identity()
+    return Affine(scale, kept, place.last)
 
 
 def _is_any(values: Tensor) -> bool:

@@ -33,6 +33,7 @@ class Watched:
         starts: the paths of layers whose input is, later, a term of a sum, as at the start of a residual branch.
         sources: for each layer, by path, the layer whose output it was given unchanged.
         pooled: the paths of layers whose output goes straight into a mean over all positions.
+        shared: the paths of layers whose input is also read by others, as by a shortcut.
         dropped: for each layer, by path, the layers whose dropout its input went through since the last batch norm.
     """
 
@@ -43,6 +44,7 @@ class Watched:
     starts: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)
     pooled: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
     dropped: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -104,6 +106,7 @@ class _Watch(TorchFunctionMode):
         self.entered: Any = WeakTensorKeyDictionary()
         self.seen, self.stack, self.origin = seen, [""], dict[int, tuple[Tensor, str, int]]()
         self.dropped: Any = WeakTensorKeyDictionary()  # which keeps no activation alive
+        self.readers: Any = WeakTensorKeyDictionary()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -116,6 +119,8 @@ class _Watch(TorchFunctionMode):
         if source is not None and _averages_positions(func, args, kwargs, output):
             self.seen.pooled.add(source)
         self._follow_dropout(func, args, kwargs, output)
+        if any(True for _ in _tensors(output)):
+            self._note_reader([*args, *kwargs.values()])
         if isinstance(output, Tensor) and (depth := max((self.depth_of(x) for x in _tensors(args)), default=0)):
             self.depth[output] = depth
         return output
@@ -149,6 +154,15 @@ class _Watch(TorchFunctionMode):
             if through or y in self.dropped:
                 self.dropped[y] = frozenset(through)
 
+    def _note_reader(self, values: Any) -> None:
+        """The innermost layer reads these; so the inputs of others among them are shared."""
+        reader = self.stack[-1]
+        for x in _tensors(values):
+            self.readers[x] = self.readers.get(x, frozenset()) | {reader}
+            for path in self.entered.get(x, ()):
+                if reader != path and not reader.startswith(f"{path}."):
+                    self.seen.shared.add(path)
+
     def record(self, path: str, output: Tensor) -> None:
         """Remember the layer that a tensor comes from."""
         self.origin[id(output)] = (output, path, _version(output))
@@ -178,6 +192,8 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
                 if before is None or math.prod(x.shape[1:]) < math.prod(before[1:]):
                     watch.seen.shapes[path] = tuple(x.shape)
                 watch.entered[x] = (*watch.entered.get(x, ()), path)
+                if x in watch.readers:
+                    watch.seen.shared.add(path)
                 inputs_at[path] = (x, _version(x))
                 if (source := watch.origin_of(x)) is not None:
                     watch.seen.sources[path] = source

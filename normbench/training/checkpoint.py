@@ -52,7 +52,10 @@ class Checkpoint:
                 for name, part in self.stateful.items():
                     part.load_state_dict(state[name])
                 self.generator.set_state(state["generator"])
-                return [dict(row) for row in state["history"]], float(state["seconds"])
+                history = [dict(row) for row in state["history"]]
+                if not history or [row["epoch"] for row in history] != [*range(1, len(history) + 1)]:
+                    raise ValueError("its history is not that of epochs from 1 on")
+                return history, float(state["seconds"])
         except Exception as error:  # loading what is no checkpoint can raise almost anything
             raise ValueError(f"{self.path} is broken; delete it to start anew") from error
         raise ValueError(

@@ -49,7 +49,7 @@ def check_forward(net: nn.Module, inputs: Tensor) -> None:
         for training in (False, True):
             try:
                 trial.train(training)(inputs.clone())
-            except Exception as error:  # a network of the user's own can raise anything
+            except (Exception, SystemExit) as error:  # a network of the user's own can raise anything
                 raise _fails("training" if training else "testing", inputs, error, called="inputs") from error
     if trial is net:
         net.load_state_dict(state)
@@ -69,7 +69,7 @@ def _check_shaped(net: nn.Module) -> None:
         raise ValueError(f"{lazy[0]!r} of the network is lazy, and a forward pass does not give it a shape")
 
 
-def _fails(where: str, images: Tensor, error: Exception, hint: str = "", called: str = "images") -> ValueError:
+def _fails(where: str, images: Tensor, error: BaseException, hint: str = "", called: str = "images") -> ValueError:
     reason = (str(error).strip() or type(error).__name__).split("\n")[0]
     return ValueError(f"the network fails in {where} on {called} {tuple(images.shape)}: {reason}{hint}")
 
@@ -78,7 +78,7 @@ def _check_outputs(net: nn.Module, images: Tensor, data: Dataset, hint: str = ""
     mode, wanted = "training" if net.training else "testing", (len(images), len(data.classes))
     try:
         outputs = net(images.clone())
-    except Exception as error:  # a network of the user's own can raise anything
+    except (Exception, SystemExit) as error:  # a network of the user's own can raise anything
         raise _fails(mode, images, error, hint) from error
     if returned := _what_is_wrong(outputs, images, wanted):
         raise ValueError(
@@ -114,5 +114,5 @@ def _check_backward(outputs: Tensor, images: Tensor, labels: Tensor) -> None:
         )
     try:
         F.cross_entropy(outputs, labels).backward()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _fails("the backward pass", images, error) from error

@@ -99,6 +99,8 @@ def _epochs(
 ) -> tuple[list[dict[str, float]], Tensor, float]:
     """Train and test epoch by epoch; return the history, the last log-probabilities of the test images, the seconds."""
     history, seconds_before = saved.restore()
+    if step.optimizers.steps != len(history) * math.ceil(len(data.y_train) / recipe.batch_size):
+        raise ValueError(f"{saved.path} is broken; delete it to start anew")
     started, x_test = time.perf_counter() - seconds_before, data.standardize(data.x_test)
     outputs = None
     bar = epochs_bar(recipe.epochs, recipe.label, progress, done=len(history))

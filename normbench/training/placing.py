@@ -30,6 +30,6 @@ def _works_in_channels_last(net: nn.Module, images: Tensor) -> bool:
             with torch.no_grad():
                 trial.eval()(images.clone())
             trial.train()(images.clone()).square().sum().backward()
-    except Exception:  # what fails in any format fails again when it is trained
+    except (Exception, SystemExit):  # what fails in any format fails again when it is trained
         return False
     return True

@@ -49,3 +49,44 @@ def test_no_second_bias_after_a_convolution_with_one():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))
     new = swap(net, "none")
     assert isinstance(new[1], nn.Identity) and isinstance(new[3], Affine)
+
+
+# Inputs that others need
+
+
+class Shortcut(nn.Module):
+    """A biased convolution whose output goes through a normalization and an activation in place, and around both."""
+
+    def __init__(self, first="norm"):
+        super().__init__()
+        self.conv, self.norm, self.relu, self.first = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(True), first
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.first == "norm":
+            return self.relu(self.norm(y)) - y
+        if self.first == "functional":
+            return torch.relu_(self.norm(y)) - y
+        around = y * 2
+        return self.relu(self.norm(y)) - around.mul(0.5) + 0 * y
+
+
+@pytest.mark.parametrize("first", ("norm", "functional", "around"))
+@pytest.mark.parametrize("has_example", (True, False))
+def test_an_activation_in_place_overwrites_nothing_that_a_shortcut_needs(first, has_example):
+    if first == "functional" and not has_example:
+        pytest.skip("only a forward pass shows it")
+    net, x = Shortcut(first), torch.randn(2, 3, 5, 5)
+    new = swap(net, "none", x if has_example else None)
+    y = net.conv(x)
+    torch.testing.assert_close(new(x), y.relu() - y)
+    new(x).sum().backward()
+
+
+def test_no_copy_is_made_where_nobody_else_needs_the_input():
+    net, x = models.vgg11_bn(num_classes=3), torch.randn(1, 3, 32, 32)
+    assert all(
+        isinstance(layer, nn.Identity)
+        for layer, old in zip(swap(net, "none", x).features, net.features)
+        if isinstance(old, nn.BatchNorm2d)
+    )
