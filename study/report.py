@@ -45,7 +45,14 @@ __all__ = [
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
 TEMPLATES = Path(__file__).parent / "templates"
-PAGES = ("README.md", "docs/results.md", "docs/normalizations.md", "docs/recipe.md", "docs/speed.md")
+PAGES = (
+    "README.md",
+    "docs/results.md",
+    "docs/normalizations.md",
+    "docs/recipe.md",
+    "docs/speed.md",
+    "docs/networks.md",
+)
 
 
 class BrokenConclusion(ValueError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -377,3 +378,29 @@ def steps_on_gpu(speed: readings.Speed) -> str:
         for row, gain in zip(speed.gpu, speed.gains_of_recording)
     ]
     return markdown(heads, rows)
+
+
+def networks(s: readings.Networks) -> str:
+    """Show what became of each network whose normalizations were swapped."""
+    heads = ["library", "network", "parameters>", "replaced", "left", "same kind, same outputs", "finite"]
+    return markdown([*heads, *NAMES_OF_USES.values()], map(_network, s.rows))
+
+
+NAMES_OF_USES = {"script": "script", "trace": "trace", "export": "export", "copy": "copy", "state": "state_dict"}
+
+
+def _network(row: Mapping[str, Any]) -> list[str]:
+    replaced = ", ".join(f"{number} {kind}" for kind, number in row["replaced"].items())
+    left = "; ".join(f"{number} × {what.partition(', for ')[0]}" for what, number in row["left"].items()) or "–"
+    failed = [norm for norm, finite in row["finite"].items() if finite is not True]
+    uses = [row["after"].get(use, "–").partition(":")[0] for use in NAMES_OF_USES]
+    return [
+        row["library"],
+        row["network"],
+        f"{row['parameters']:,}",
+        replaced,
+        left,
+        "yes" if row["same"] < readings.ROUNDING else f"differs by {row['same']:.1e}",
+        f"not {', '.join(failed)}" if failed else "yes",
+        *uses,
+    ]

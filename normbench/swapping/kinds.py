@@ -5,6 +5,8 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import takewhile
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -120,14 +122,16 @@ def functions_called(layer: nn.Module) -> list[str]:
 
     Those of a convolution are of its weights, which some classes standardize in that way.
     """
-    found: set[str] = set()
-    for cls in type(layer).__mro__:
-        if cls.__module__.startswith("torch.") or isinstance(layer, (_ConvNd, nn.Linear)):
-            break
-        for function in vars(cls).values():
-            if inspect.isfunction(function):
-                found |= {name for called in _globals_of(function) for f, name in FUNCTIONS.items() if f is called}
-    return sorted(found)
+    kind: Any = type(layer)  # mypy takes no class for hashable
+    return [] if isinstance(layer, (_ConvNd, nn.Linear)) else _called_by(kind)
+
+
+@cache  # a network has many layers of a class
+def _called_by(kind: type[Any]) -> list[str]:
+    of_users = takewhile(lambda cls: not cls.__module__.startswith("torch."), kind.__mro__)
+    functions = [function for cls in of_users for function in vars(cls).values() if inspect.isfunction(function)]
+    called = [value for function in functions for value in _globals_of(function)]
+    return sorted({name for function, name in FUNCTIONS.items() if any(value is function for value in called)})
 
 
 def _globals_of(function: FunctionType) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Speed and accuracy measured side by side: `python -m study.benchmarks.NAME`.
+"""Speed and accuracy measured side by side, and swaps of many networks: `python -m study.benchmarks.NAME`.
 
 - `loop`: a conventional training loop beside ours;
 - `cost`: seconds and memory as batches, data and network grow;
@@ -6,7 +6,8 @@
 - `gpu`: a step on a GPU, recorded or not;
 - `side_by_side`: two trainings at once, or one after the other;
 - `race`, `levels`: races of made-up comparisons, and replays of finished ones; the level of a look;
-- `search`: networks and recipes tried on held-out training images.
+- `search`: networks and recipes tried on held-out training images;
+- `networks`: what `swap` makes of the networks of other libraries.
 
 What they measure goes to study/results/, from which the pages of docs/ are made.
 """

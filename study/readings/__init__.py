@@ -9,12 +9,14 @@ from study.readings.answer import Answer
 from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters
 from study.readings.common import by_norm
 from study.readings.mnist import HeadToHead, Length, Rates
+from study.readings.networks import ROUNDING, Networks
 from study.readings.penalties import L1Strength, Luck, Penalties, StudyC
 from study.readings.small_batches import Cifar10Ghosts, Ghosts, SmallBatches
 from study.readings.speed import Speed
 from study.readings.trials import Line, Trials, in_words, mean_of
 
 __all__ = [
+    "ROUNDING",
     "Answer",
     "Cifar10",
     "Cifar10Ghosts",
@@ -26,6 +28,7 @@ __all__ = [
     "Length",
     "Line",
     "Luck",
+    "Networks",
     "Penalties",
     "Rates",
     "SmallBatches",

@@ -10,7 +10,7 @@ from normbench.runs import append
 from study.experiments import EXPERIMENTS, RESULTS, path
 
 # What benchmarks, the notebook and the instrument's example wrote, which no experiment makes.
-OTHERS = ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare")
+OTHERS = ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare", "networks")
 
 
 def write_results(folder, accuracy, deviation=0.05, **row):
