@@ -8,7 +8,7 @@ from model import COLOUR, WIDTHS, Net
 from normbench.layers import StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
-from study.benchmarks import cost, loop, rows, search, step
+from study.benchmarks import cost, loop, networks, rows, search, step
 from study.networks import build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
@@ -142,3 +142,16 @@ def test_benchmarks_write_beside_the_study_wherever_they_are_started(tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert cost.SAVED.is_absolute() and cost.SAVED.parent == rows.RESULTS
     assert rows.RESULTS.parent.name == "study" and rows.IMAGES.is_dir()
+
+
+def test_a_swapped_network_has_a_row(monkeypatch):
+    def build(name):
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.LocalResponseNorm(3), nn.GroupNorm(2, 8)
+        )
+
+    monkeypatch.setitem(networks.LIBRARIES, "torch", (build, {"small": (3, 8, 8)}))
+    row = networks.tried("torch", "small")
+    assert row["replaced"] == {"BN": 1, "GN": 1} and list(row["left"].values()) == [1]
+    assert row["same"] < 1e-5 and set(row["finite"].values()) == {True}
+    assert row["after"] == dict.fromkeys(("script", "trace", "export", "copy", "state"), "yes")
