@@ -70,7 +70,7 @@ MONAI: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
         VOLUME,
         dict(in_channels=1, out_channels=2, img_size=(32, 32, 32), hidden_size=48, mlp_dim=96, num_heads=4),
     ),
-    "SwinUNETR": (VOLUME, dict(in_channels=1, out_channels=2, feature_size=12, spatial_dims=3)),
+    "SwinUNETR": ((1, 64, 64, 64), dict(in_channels=1, out_channels=2, feature_size=12, spatial_dims=3)),
     "DynUNet": (
         VOLUME,
         dict(
