@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -56,14 +56,16 @@ class Where:
         return load(dataset, self.data_dir, choose_device("cpu" if self.engine == "ray" else self.device), size)
 
 
-def workers_for(where: Where, data: "Dataset") -> int:
-    """Return how many runs take place side by side on this machine."""
+def workers_for(where: Where, data: "Dataset | None") -> int:
+    """Return how many runs take place side by side on this machine; of a training function's own, one."""
     from normbench.runs import usual_workers
 
-    return usual_workers(data) if where.workers is None else where.workers
+    if where.workers is not None:
+        return where.workers
+    return usual_workers(data) if data is not None else 1
 
 
-def engine_for(where: Where, data: "Dataset", modules: Sequence[ModuleType] = ()) -> "Engine":
+def engine_for(where: Where, data: "Dataset | None", modules: Sequence[ModuleType] = ()) -> "Engine":
     """Return what carries the runs out; on Ray, `modules` are sent to the nodes besides normbench.
 
     Raises ValueError for numbers out of range.
@@ -82,18 +84,23 @@ class Options:
     Attributes:
         network: what makes the network: file.py:function, package.module:function or torchvision:resnet18. It is called
             with whichever of num_classes, in_channels and size, (H, W), it accepts.
-        dataset: mnist, digits, fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data folder, or a
-            folder of images, with a slash: photos/, with a folder for each class, or with train/ and test/.
+        train: a training function of your own, my_project.py:train, in the place of a data set and the built-in
+            training: called as train(net, lr=…, seed=…), it returns a score, or one score per test example.
+        higher_is_better: whether its best score is the highest.
+        version: stands for the source of train in what finished runs are known by: an edit then trains nothing anew.
+        dataset: mnist, digits (the default), fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data
+            folder, or a folder of images, with a slash: photos/, with a folder for each class, or with train/ and
+            test/.
         arms: BN, GN (each layer gets a number of groups that fits), GN:8 (eight groups), LN (all channels of an image),
             IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
             RMS, DyT, Derf, BRN (batch renorm), FrozenBN, none; WS+GN standardizes the weights of the convolutions, too;
             own is the network as it is; my_norms.py:MyNorm is a layer of your own.
         seeds: runs per arm.
-        epochs: how often a run sees every training image.
-        batch_size: training images per step; several numbers for an answer by batch size.
+        epochs: how often a run sees every training image, by default 10.
+        batch_size: training images per step, by default 128; several numbers for an answer by batch size.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
         rates: learning rates to try, and more if the best lies at the edge; a single one is used as it is. By default
-            those of the optimizer: 0.03 0.1 0.3 for sgd.
+            those of the optimizer: 0.03 0.1 0.3 for sgd. A training function that takes lr needs them.
         augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
         weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw.
         decay_on: what weight decay falls on: weights, which leaves out biases and what normalizations train; or all.
@@ -105,11 +112,14 @@ class Options:
     """
 
     network: tyro.conf.Positional[str] = defaults.NETWORK
-    dataset: str = "digits"
+    train: str | None = None
+    higher_is_better: bool = True
+    version: str = ""
+    dataset: str | None = None
     arms: tuple[str, ...] = defaults.ARMS
     seeds: int = defaults.SEEDS
-    epochs: int = defaults.EPOCHS
-    batch_size: tuple[int, ...] = (defaults.BATCH_SIZE,)
+    epochs: int | None = None
+    batch_size: tuple[int, ...] | None = None
     optimizer: str = defaults.OPTIMIZER
     rates: tuple[float, ...] | None = None
     augment: str = "auto"
@@ -134,30 +144,28 @@ def compare(
     from normbench import comparison
     from normbench.checking import price_text
 
-    data = where.load(options.dataset, options.size)
     network = comparison.Swapped(options.network)
-    folder = output_folder(options.output, f"runs/compare/{network.name}-{data.name}")
-    if options.verbose:
+    if options.train is not None and options.dataset is not None:
+        raise ValueError("--dataset and --train exclude each other: a training function has its own data")
+    data = where.load(options.dataset or "digits", options.size) if options.train is None else None
+    trained_on = data.name if data else comparison.Named(options.train or "").name
+    folder = output_folder(options.output, f"runs/compare/{network.name}-{trained_on}")
+    if options.verbose and data:
         for path, layer in network.layers(data).items():
             print(f"{path}: {layer}")
+    given = asdict(options)
+    for name in ("network", "arms", "dataset", "size", "output", "verbose"):
+        del given[name]
     try:
         compared = comparison.compare(
             options.network,
             data,
             options.arms,
-            options.seeds,
-            options.epochs,
-            options.batch_size,
-            folder,
-            optimizer=options.optimizer,
-            rates=options.rates,
-            augment=options.augment,
-            weight_decay=options.weight_decay,
-            decay_on=options.decay_on,
-            images=options.images,
-            price=options.price,
+            folder=folder,
+            device=where.device,
             workers=workers_for(where, data),
             engine=engine_for(where, data) if where.engine == "ray" else None,
+            **given,
         )
     except KeyboardInterrupt:
         raise stopped(folder, same_command("normbench")) from None
@@ -180,6 +188,49 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             partial.unlink()
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class DecideOptions:
+    """Which table, and what its columns are.
+
+    Attributes:
+        table: a file of trainings that have been done, .csv, .tsv or .jsonl, with a row per training.
+        arm: the column that names the normalization, or whatever is compared.
+        score: the columns of the scores, of which the first decides; a row without one has failed.
+        seed: the column of the seeds; none if there is none.
+        higher_is_better: whether the best arm is the one with the highest score.
+        network: what the page calls the network.
+        output: the folder of report.html; by default one in runs/decide.
+    """
+
+    table: tyro.conf.Positional[Path]
+    arm: str = "arm"
+    score: tuple[str, ...] = ("score",)
+    seed: str = "seed"
+    higher_is_better: bool = True
+    network: str = "your network"
+    output: str | None = None
+
+
+def decide(options: Annotated[DecideOptions, tyro.conf.arg(name="")]) -> None:
+    """Compare trainings that have been done already, by whatever tool, from a table with a row for each."""
+    from normbench.comparison import Comparison, read_table
+
+    compared = Comparison.from_frame(
+        read_table(options.table),
+        options.arm,
+        options.score,
+        None if options.seed == "none" else options.seed,
+        higher_is_better=options.higher_is_better,
+        network=options.network,
+        data=options.table.stem,
+    )
+    folder = output_folder(options.output, f"runs/decide/{options.table.stem}")
+    print(compared.answer)
+    page = folder / "report.html"
+    write_whole(page, compared.page(same_command("normbench")))
+    print(f"\nTables and figures: {page}")
 
 
 @dataclass(frozen=True)
@@ -310,4 +361,4 @@ def main() -> int:
         print(f"normbench {__version__}")
         return 0
     about = "Which normalization layer should a network use? (--version says which normbench this is.)"
-    return run({"compare": compare, "check": check}, "normbench", about)
+    return run({"compare": compare, "check": check, "decide": decide}, "normbench", about)

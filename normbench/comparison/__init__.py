@@ -13,19 +13,23 @@ from normbench.comparison.differences import (
     share_seeds,
     typical_difference,
 )
+from normbench.comparison.named import Named
 from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.result import Comparison, Result
+from normbench.comparison.tables import read_table
 
 __all__ = [
     "ALPHA",
     "MARGIN",
     "Comparison",
+    "Named",
     "Result",
     "Swapped",
     "compare",
     "gap",
     "gaps",
     "is_of_a_user",
+    "read_table",
     "same",
     "seeds_to_decide",
     "seeds_to_tell",

@@ -227,7 +227,7 @@ def _score(value: object, function: str) -> Score:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     try:
-        array = np.asarray(value)
+        array = np.asarray("" if value is None else value)
         array = array if array.dtype == bool else array.astype(float)
     except (TypeError, ValueError):
         array = np.zeros((0, 0))

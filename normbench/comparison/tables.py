@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,29 @@ from normbench.training import FROM_TABLE, Recipe, Run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_table",
+    ".jsonl": "read_json",
+}
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a table from a file; ValueError if it is none, FileNotFoundError if there is no such file."""
+    import pandas as pd
+
+    if path.suffix.lower() not in READERS:
+        raise ValueError(f"{path} must be a table, {', '.join(READERS)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    options = {"lines": True} if path.suffix.lower() == ".jsonl" else {}
+    try:
+        frame: pd.DataFrame = getattr(pd, READERS[path.suffix.lower()])(path, **options)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a table: {str(error).strip().splitlines()[0]}") from None
+    return frame
 
 
 def runs_of_table(
@@ -58,8 +82,8 @@ def _run(recipe: Recipe, values: dict[str, float], decides: str, data: str) -> R
 
 def _norm(name: object) -> str:
     """A name as a norm: one of the table of normalizations, or that of something of the user's own."""
-    text = str(name).strip()
-    if not text or text == "nan":
+    text = "" if name is None or name != name else str(name).strip()  # nan differs from itself
+    if not text:
         raise ValueError("a row names no arm")
     try:
         return text if parse(text).is_known else f"{text}()"
