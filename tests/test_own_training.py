@@ -198,7 +198,7 @@ def test_inputs_try_the_networks_first(tmp_path):
 
     options = QUICK | {"arms": {"BN": "BN", "none": "none", "odd": Odd}, "seeds": 1}
     found = compare(build, train=train, inputs=torch.randn(6, 4), folder=tmp_path, **options)
-    assert "must return the shape" in found.answer and set(trained) == {"BN", "none"}
+    assert "must keep the shape" in found.answer and set(trained) == {"BN", "none"}
 
 
 FILE = """

@@ -4,10 +4,8 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +103,6 @@ def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candi
     task = min(parts, key=lambda part: _smallest_batch(part, recipe.batch_size))
     try:
         net = network(recipe, task)
-        if recipe.norm in network.makers and (example := task.example(2)) is not None:
-            _check_shapes(net, network.layers(task), example.cpu())
         _check(net, task, recipe.batch_size)
     except Exception as error:  # code of a user's own can raise anything
         return Candidate(recipe, failure=next(iter(str(error).strip().splitlines()), type(error).__name__))
@@ -130,30 +126,6 @@ def _fingerprint(net: nn.Module, task: Task) -> str:
     """What tells the networks of two arms apart: what they compute or, without known inputs, how they are built."""
     shape = shape_of_inputs(task)
     return network_fingerprint(net, shape) if shape else f"settings {settings_checksum(net)}"
-
-
-def _check_shapes(net: nn.Module, paths: Iterable[str], images: Tensor) -> None:
-    """Raise ValueError where a layer of the user's own does not give back the shape that it is given."""
-    changed: list[str] = []
-
-    def hook(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def compared(layer: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-            before, after = tuple(given[0].shape), tuple(getattr(made, "shape", ()))
-            if before != after:
-                changed.append(f"layer {path!r}: your layer makes {after or type(made).__name__} of {before}")
-
-        return compared
-
-    handles = [net.get_submodule(path).register_forward_hook(hook(path)) for path in paths]
-    modes = {layer: layer.training for layer in net.modules()}
-    with torch.no_grad(), suppress(Exception):  # what fails in it fails again in the check
-        net.eval()(images)
-    for layer, mode in modes.items():
-        layer.training = mode
-    for handle in handles:
-        handle.remove()
-    if changed:
-        raise ValueError(f"{changed[0]}; it must return the shape that it is given")
 
 
 @dataclass(frozen=True)
