@@ -1,24 +1,23 @@
-"""The numbers of the pages: finished experiments, their variants by name, and comparisons in families fixed beforehand.
+"""The numbers of the pages: finished experiments, their variants by name, and how these compare.
 
 What a single sentence rests on is a property of a class in `readings`: `Filters(Numbers(folder)).plain_lead`.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from normbench import runs, stats
-from normbench.comparison import MARGIN, Comparison, gap, seeds_to_tell
+from normbench.comparison import MARGIN, Comparison
 from normbench.runs import Arm, Arms
 from normbench.training import Recipe, Run
+from study import families
 from study.claims import Claim, claims
 from study.experiments import EXPERIMENTS, RESULTS, finished
-
-Pairs = list[tuple[Recipe, Recipe]]
 
 
 class Lead(NamedTuple):
@@ -29,83 +28,14 @@ class Lead(NamedTuple):
     gap: stats.Difference
 
 
-def scores(arm: Arm) -> list[float]:
-    """Return the accuracy after the last epoch of each run that came to its end, in %."""
-    return [run.last["test_accuracy"] for run in arm.succeeded]
+def has_runs(arm: Arm) -> bool:
+    """Tell whether at least two runs came to their end, so that the arm can be compared."""
+    return len(arm.succeeded) > 1
 
 
 def winners(arms: Iterable[Arm]) -> dict[str, float]:
     """Return how often each arm, by its label, is best if one takes one run of each that came to its end."""
-    return stats.winners({arm.label: scores(arm) for arm in arms})
-
-
-def all_pairs(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: each variant with each other."""
-    return [list(combinations(recipes, 2))]
-
-
-def plain_pairs_and_l1(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: all pairs without a penalty, and each variant with L1 against itself without it."""
-    recipes = list(recipes)
-    penalized = [(recipe, replace(recipe, l1=0.0)) for recipe in recipes if recipe.l1]
-    return [[*combinations((recipe for recipe in recipes if not recipe.l1), 2), *penalized]]
-
-
-def pairs_of_each_length(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return a family for each number of epochs: each variant with each other."""
-    by_epochs = groupby(sorted(recipes, key=lambda recipe: recipe.epochs), key=lambda recipe: recipe.epochs)
-    return [list(combinations(of_length, 2)) for _, of_length in by_epochs]
-
-
-def pairs_of_each_batch_size(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: all pairs with equal batches, and each norm's largest batches against its smallest."""
-    recipes = list(recipes)
-    sizes = sorted({recipe.batch_size for recipe in recipes})
-    of_size = {size: [recipe for recipe in recipes if recipe.batch_size == size] for size in sizes}
-    equal = [pair for same in of_size.values() for pair in combinations(same, 2)]
-    unequal = [(many, few) for many in of_size[sizes[-1]] for few in of_size[sizes[0]] if many.norm == few.norm]
-    return [equal + unequal]
-
-
-def each_penalty_against_none(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: each variant with a penalty against the same without."""
-    penalized = [recipe for recipe in recipes if recipe.l1 or recipe.l2]
-    return [[(recipe, replace(recipe, l1=0.0, l2=0.0, proximal=False)) for recipe in penalized]]
-
-
-def each_strength_and_way(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: each penalty against none, and each proximal step against the subgradient."""
-    recipes = list(recipes)
-    proximal = [(recipe, replace(recipe, proximal=False)) for recipe in recipes if recipe.proximal]
-    return [each_penalty_against_none(recipes)[0] + proximal]
-
-
-def many_against_few(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family of one pair: batch norm with 32 images per statistic against 2."""
-    of_bn = {recipe.images_per_statistic: recipe for recipe in recipes if recipe.family == "BN"}
-    return [[(of_bn[32], of_bn[2])]]
-
-
-def group_norm_against_batch_norm(recipes: Iterable[Recipe]) -> list[Pairs]:
-    """Return one family: batch norm with 32 images per statistic against 2, and group norm against each number."""
-    recipes = list(recipes)
-    (gn,) = (recipe for recipe in recipes if recipe.family == "GN")
-    against = [(gn, recipe) for recipe in recipes if recipe.family == "BN" and recipe.images_per_statistic <= 32]
-    return [many_against_few(recipes)[0] + against]
-
-
-# The comparisons that are made in an experiment, in families whose intervals hold simultaneously (Bonferroni). So a
-# pair has one interval, wherever it is printed. In experiments that are not named here, each variant is compared with
-# each other.
-FAMILIES: Mapping[str, Callable[[Iterable[Recipe]], list[Pairs]]] = {
-    "head_to_head": plain_pairs_and_l1,
-    "length": pairs_of_each_length,
-    "small_batches": pairs_of_each_batch_size,
-    "penalties": each_penalty_against_none,
-    "l1_strength": each_strength_and_way,
-    "ghosts": many_against_few,
-    "cifar10_ghosts": group_norm_against_batch_norm,
-}
+    return stats.winners({arm.label: families.last(arm) for arm in arms})
 
 
 class Numbers:
@@ -151,17 +81,29 @@ class Numbers:
 
     # Comparisons
 
-    def family(self, name: str, a: Arm, b: Arm) -> int:
-        """Return how many comparisons are made together with that of two arms; KeyError where it is none of them."""
-        families = FAMILIES.get(name, all_pairs)(self.experiment(name))
-        for pairs in families:
-            if (a.recipe, b.recipe) in pairs or (b.recipe, a.recipe) in pairs:
-                return len(pairs)
-        raise KeyError(f"{a.label} and {b.label} are not compared in {name}: see FAMILIES")
+    def family(self, name: str) -> list[families.Comparison]:
+        """Return the comparisons of an experiment, whose intervals hold together."""
+        return families.family(name, self.experiment(name))
 
-    def gap(self, name: str, a: Arm, b: Arm) -> stats.Difference:
-        """Return the accuracy of arm `a` minus that of `b` in points, with an interval that allows for its family."""
-        return gap(self.experiment(name), a.recipe, b.recipe, self.family(name, a, b))
+    def gap(self, name: str, *arms: Arm) -> stats.Difference:
+        """Return how far the first arm is ahead of the second in points, with the interval of their experiment.
+
+        Of four arms: how much more that is than the third is ahead of the fourth.
+        """
+        return families.gap(name, self.experiment(name), *(arm.recipe for arm in arms))
+
+    def loss_gap(self, name: str, a: Arm, b: Arm) -> stats.Difference:
+        """Return the test loss of arm `a` minus that of `b` in nats, for new seeds."""
+        return families.gap_of(name, self.experiment(name), "test_loss", a.recipe, b.recipe)
+
+    def gap_on_these_images(self, name: str, a: Arm, b: Arm) -> stats.Difference:
+        """Return the `gap` of two arms for new seeds alone, on the test images that there are."""
+        return families.gap_of(name, self.experiment(name), "test_accuracy", a.recipe, b.recipe)
+
+    def compared(self, name: str) -> list[Lead]:
+        """Return every two arms that are compared, the higher mean first, but for arms that failed."""
+        pairs = [[self.experiment(name)[recipe] for recipe in compared] for compared in self.family(name)]
+        return [self.lead(name, *pair) for pair in pairs if len(pair) == 2 and all(map(has_runs, pair))]
 
     def lead(self, name: str, a: Arm, b: Arm) -> Lead:
         """Return two arms and their gap, the one with the higher mean first."""
@@ -169,8 +111,8 @@ class Numbers:
         return Lead(first, second, self.gap(name, first, second))
 
     def leads(self, name: str, arms: Iterable[Arm]) -> list[Lead]:
-        """Return the lead of each pair of arms, by their means."""
-        ranked = sorted(arms, key=lambda arm: -arm.accuracy.mean)
+        """Return the lead of each pair of arms, by their means, but for arms that failed."""
+        ranked = sorted(filter(has_runs, arms), key=lambda arm: -arm.accuracy.mean)
         return [self.lead(name, a, b) for a, b in combinations(ranked, 2)]
 
     def differing(self, name: str, arms: Iterable[Arm]) -> list[Lead]:
@@ -186,9 +128,13 @@ class Numbers:
         """Return the largest difference of any two of the arms, in points, that the intervals do not rule out."""
         return max(max(-lead.gap.low, lead.gap.high) for lead in self.leads(name, arms))
 
-    def seeds_to_tell(self, name: str, a: Arm, b: Arm) -> float:
-        """Return about how many seeds per arm would tell two arms apart; infinite where no number would."""
-        return seeds_to_tell(self.experiment(name), a.recipe, b.recipe, self.family(name, a, b))
+    def seeds_to_exclude(self, name: str, a: Arm, b: Arm) -> float:
+        """Return the seeds per arm that show the stated difference of two arms, or that there is none."""
+        return families.seeds_to_exclude(name, self.experiment(name), a.recipe, b.recipe)
+
+    def stated(self, name: str) -> float:
+        """Return the difference in points that it takes to matter on an experiment's data set."""
+        return families.stated(name)
 
     # Single runs, benchmarks and claims
 

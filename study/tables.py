@@ -1,7 +1,6 @@
 """Markdown tables of the pages: arms, pairs, claims, rates and runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -13,10 +12,10 @@ from normbench.layers import NORMALIZATIONS
 from normbench.runs import Arm, details
 from normbench.swapping import normalizations, swap
 from normbench.training import USUAL_L1, Run, labels
-from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly
-from study import by_hand, readings
-from study.claims import CONFIRMED, REFUTED, WINNERS, Claim
-from study.numbers import Lead, Numbers, scores, winners
+from normbench.words import count, duration, fixed, in_unit, interval, percent, roughly, signed
+from study import by_hand, families, readings
+from study.claims import CONFIRMED, MEASURED, REFUTED, WINNERS, Claim
+from study.numbers import Numbers, winners
 from study.readings import Line, Trials, in_words, mean_of
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -41,7 +40,7 @@ def accuracy(arms: Iterable[Arm]) -> str:
     arms = list(arms)
     names = labels(arm.recipe for arm in arms)
     heads = ["variant", "test accuracy, mean ± 95 % (%)>", "standard deviation>", "lowest>", "highest>"]
-    heads += ["test loss, mean (nats)>", "seeds>"]
+    heads += ["test loss, mean ± 95 % (nats)>", "seeds>"]
     return markdown(heads, [[names[arm.recipe], *_accuracy(arm)] for arm in arms])
 
 
@@ -49,49 +48,44 @@ def _accuracy(arm: Arm) -> list[str]:
     seeds = f"{len(arm.runs)}" + (f" ({sum(arm.failures.values())} failed)" if arm.failures else "")
     if not arm.accuracy.n:
         return ["–"] * 5 + [seeds]
-    values = scores(arm)
+    values = families.last(arm)
     deviation = fixed(arm.accuracy.deviation, 3) if len(values) > 1 else "–"
-    loss = fmean(run.last["test_loss"] for run in arm.succeeded)
     return [
         f"**{plus_minus(arm.accuracy, 3)}**",
         deviation,
         fixed(min(values)),
         fixed(max(values)),
-        fixed(loss, 4),
+        plus_minus(stats.summary(families.last(arm, "test_loss")), 4),
         seeds,
     ]
 
 
-def pairs(n: Numbers, name: str, leads: Sequence[Lead]) -> str:
-    """Show pairs of arms of an experiment: how far apart, how sure that is, and what would make it surer."""
+def pairs(n: Numbers, name: str) -> str:
+    """Show every two arms that are compared in an experiment: how far apart they are, and how sure that is."""
+    leads, stated = n.compared(name), n.stated(name)
     names = labels(arm.recipe for lead in leads for arm in lead[:2])
-    heads = ["pair", "first − second (points)>", "95 % interval¹>", "the first wins a single run²>", "seeds needed³>"]
-    table = markdown(
-        heads,
-        [
-            [
-                f"{names[first.recipe]} vs. {names[second.recipe]}",
-                fixed(gap.estimate, 3),
-                interval(gap, 3),
-                percent(stats.superiority(scores(first), scores(second))),
-                _seeds_needed(n, name, Lead(first, second, gap)),
-            ]
-            for first, second, gap in leads
-        ],
-    )
-    family = n.family(name, *leads[0][:2])
+    heads = ["pair", "first − second (points)>", "95 % interval¹>", "on these test images²>"]
+    heads += ["test loss (nats)>", "95 % interval²>", "the first wins a single run³>", f"seeds for {stated:g}⁴>"]
+    table = markdown(heads, [[f"{names[a.recipe]} vs. {names[b.recipe]}", *_pair(n, name, a, b)] for a, b, _ in leads])
     return (
-        f"{table}\n\n¹ All {family} intervals hold simultaneously (Bonferroni). ² Of all pairs of one run each; a tie "
-        "counts half. ³ Per variant, if the\ndifference found is the true one: four of five such studies would then "
-        "find it."
+        f"{table}\n\n¹ For new seeds and new test images; all {len(n.family(name))} intervals of the experiment hold "
+        "together (Bonferroni). ² For new seeds\nalone. ³ Of all pairs of one run each; a tie counts half. ⁴ Seeds per "
+        f"variant that would show a difference of {stated:g} points, or that\nthere is none, in four of five studies."
     )
 
 
-def _seeds_needed(n: Numbers, name: str, lead: Lead) -> str:
-    if lead.gap.low > 0:
-        return "enough"
-    seeds = n.seeds_to_tell(name, lead.first, lead.second)
-    return f"about {roughly(seeds)}" if seeds <= stats.MOST_SEEDS else "only more test images"
+def _pair(n: Numbers, name: str, a: Arm, b: Arm) -> list[str]:
+    gap, loss = n.gap(name, a, b), n.loss_gap(name, a, b)
+    seeds = n.seeds_to_exclude(name, a, b)
+    return [
+        fixed(gap.estimate, 3),
+        interval(gap, 3),
+        interval(n.gap_on_these_images(name, a, b), 3),
+        signed(loss.estimate, 4),
+        interval(loss, 4),
+        percent(stats.superiority(families.last(a), families.last(b))),
+        roughly(seeds) if seeds <= stats.MOST_SEEDS else "more images",
+    ]
 
 
 def trained(n: Numbers, name: str) -> str:
@@ -126,8 +120,8 @@ def claims(claims: Iterable[Claim]) -> str:
 
 
 def mark(claim: Claim) -> str:
-    """Write a verdict as ✓, ✗ or ?."""
-    return {CONFIRMED: "✓", REFUTED: "✗"}.get(claim.verdict, "?")
+    """Write a verdict as ✓, ✗, = or ?."""
+    return {CONFIRMED: "✓", REFUTED: "✗", MEASURED: "="}.get(claim.verdict, "?")
 
 
 def single_runs(n: Numbers) -> str:
@@ -326,6 +320,20 @@ def _cell(key: str, value: object) -> str:
 
 
 # Speed
+
+
+def recipes(trials: readings.Recipes) -> str:
+    """Show every recipe for CIFAR-10 that was scored on the test images: its means, and how far BN is ahead."""
+    rows = []
+    for scored in trials.scored:
+        of_arms = [fixed(scored.means[norm]) if norm in scored.means else "–" for norm in ("BN", "GN:2", "LN")]
+        leads = [
+            f"{signed(gap.estimate)} ({interval(gap)})" if gap else "–" for gap in (scored.over_gn, scored.over_ln)
+        ]
+        rows.append([scored.letter, *of_arms, *leads, scored.seeds])
+    return markdown(
+        ["recipe", "BN>", "GN (2 groups)>", "LN>", "BN − GN (points)>", "BN − LN (points)>", "seeds>"], rows
+    )
 
 
 def epochs(speed: readings.Speed) -> str:

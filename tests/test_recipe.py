@@ -85,6 +85,7 @@ def test_labels_tell_recipes_apart():
     named = labels(recipes)
     assert list(named) == recipes and len(set(named.values())) == len(recipes)
     assert named[recipes[0]] == "BN" and "0.2" in named[recipes[4]] and "3 epochs" in named[recipes[4]]
+    assert list(labels([Recipe("BN", epochs=1), Recipe("BN", epochs=2)]).values()) == ["BN, 1 epoch", "BN, 2 epochs"]
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,8 @@ def test_the_excess_is_what_seeds_add_to_the_chance_of_images():
     assert stats.excess_deviation(unlike).low < 1.0 < stats.excess_deviation(unlike).high
     few, many = (stats.excess_deviation(unlike[:n]) for n in (5, 100))
     assert many.high - many.low < few.high - few.low
+    expected = 100 * math.sqrt((chance * (1 - chance)).mean() / 5000)
+    assert stats.chance_deviation(unlike) == pytest.approx(expected, rel=0.05)
 
 
 def test_an_interval_for_a_mean_covers_it():

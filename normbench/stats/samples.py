@@ -126,6 +126,16 @@ def seeds_to_exclude(
     return _seeds_for(_variances(_weighted(arms, weights), floored=True), distance, confidence, power)
 
 
+def chance_deviation(correct: np.ndarray) -> float:
+    """Return the deviation over seeds, in points, that networks of one accuracy have by the chance of the test images.
+
+    From bool (seeds, images), as if each image were right or wrong by a chance of its own (Jordan 2023,
+    arXiv:2304.01910). Raises ValueError for fewer than two seeds or images.
+    """
+    (sample,) = _weighted([correct], [1])
+    return math.sqrt(max(0.0, _interaction(sample)) / sample.shape[1])
+
+
 def excess_deviation(correct: np.ndarray, confidence: float = 0.95) -> Interval:
     """Return by how much trained networks differ in points of accuracy, beyond what test images chance to do.
 
@@ -136,7 +146,7 @@ def excess_deviation(correct: np.ndarray, confidence: float = 0.95) -> Interval:
     """
     (sample,) = _weighted([correct], [1])
     tail, freedom = _tail(confidence), len(sample) - 1
-    by_chance = _interaction(sample) / sample.shape[1]
+    by_chance = chance_deviation(correct) ** 2
     seen = float(sample.mean(axis=1).var(ddof=1))
     variances = seen, seen * freedom / stats.chi2.isf(tail, freedom), seen * freedom / stats.chi2.ppf(tail, freedom)
     return Interval(*(math.sqrt(max(0.0, variance - by_chance)) for variance in variances))

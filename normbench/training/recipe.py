@@ -135,11 +135,14 @@ def labels(recipes: Iterable[Recipe]) -> dict[Recipe, str]:
     for recipe in given:
         family = alike[recipe.label]
         varied = [name for name in DETAILS if len({getattr(other, name) for other in family}) > 1]
-        details = [
-            DETAILS[name].format("all" if getattr(recipe, name) is None else getattr(recipe, name)) for name in varied
-        ]
+        details = [_detail(name, getattr(recipe, name)) for name in varied]
         named[recipe] = ", ".join([recipe.label, *details])
     return named
+
+
+def _detail(name: str, value: object) -> str:
+    text = DETAILS[name].format("all" if value is None else value)
+    return text.removesuffix("s") if value == 1 else text
 
 
 def _check_type(name: str, value: object, kind: Any) -> None:

@@ -2,16 +2,16 @@
 
 A template says `{% set filters = readings.Filters(n) %}` and guards a sentence with
 `holds(filters.plain_lead.low > 0)`; a test asks the same property. Differences are in percentage points of accuracy;
-their intervals allow for all comparisons of the experiment (`numbers.FAMILIES`).
+their intervals allow for all comparisons of the experiment (`families.FAMILIES`).
 """
 
 from study.readings.answer import Answer
-from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters
+from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters, Recipes
 from study.readings.common import by_norm
-from study.readings.mnist import HeadToHead, Length, Rates
+from study.readings.mnist import HeadToHead, Length, OwnRates, Rates
 from study.readings.networks import ROUNDING, Networks
 from study.readings.penalties import L1Strength, Luck, Penalties, StudyC
-from study.readings.small_batches import Cifar10Ghosts, Ghosts, SmallBatches
+from study.readings.small_batches import Cifar10Ghosts, Ghosts, SmallBatches, median
 from study.readings.speed import Speed
 from study.readings.trials import Line, Trials, in_words, mean_of
 
@@ -29,8 +29,10 @@ __all__ = [
     "Line",
     "Luck",
     "Networks",
+    "OwnRates",
     "Penalties",
     "Rates",
+    "Recipes",
     "SmallBatches",
     "Speed",
     "StudyC",
@@ -38,4 +40,5 @@ __all__ = [
     "by_norm",
     "in_words",
     "mean_of",
+    "median",
 ]

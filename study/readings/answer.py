@@ -4,7 +4,8 @@ from functools import cached_property
 
 from normbench.comparison import typical_difference
 from normbench.runs import Arm
-from normbench.stats import Difference
+from normbench.stats import Difference, accuracy_contrast
+from study.families import ALPHA
 from study.numbers import Lead
 from study.readings.cifar10 import Cifar10, Filters
 from study.readings.common import Reading
@@ -50,6 +51,23 @@ class Answer(Reading):
     def spread_of_means(self) -> float:
         """How far the means of the normalizations on MNIST lie apart, in points."""
         return self.mnist.widest.gap.estimate
+
+    @cached_property
+    def example_leads(self) -> list[Difference]:
+        """How far batch norm is ahead of the others in the network of examples/resnet8.py, at each batch size."""
+        arms = self.n.example.arms.values()
+        pairs = [
+            (bn, other)
+            for bn in arms
+            for other in arms
+            if bn.recipe.family == "BN" != other.recipe.family and bn.recipe.batch_size == other.recipe.batch_size
+        ]
+        confidence = 1 - ALPHA / len(pairs)
+        return [accuracy_contrast([bn.correct, other.correct], confidence=confidence) for bn, other in pairs]
+
+    @cached_property
+    def example_sizes(self) -> list[int]:
+        return sorted({arm.recipe.batch_size for arm in self.n.example.arms.values()})
 
     @cached_property
     def ahead_of_bn(self) -> list[Lead]:

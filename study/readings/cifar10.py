@@ -1,12 +1,21 @@
 """What the sentences on CIFAR-10 rest on."""
 
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from normbench import stats
 from normbench.runs import Arm
-from normbench.stats import Difference
+from normbench.stats import Difference, Interval
+from study import families
 from study.numbers import Lead
 from study.readings.common import Reading, by_norm, means
+
+TEST_IMAGES = 10_000  # of CIFAR-10
 
 
 class Standardized(Reading):
@@ -56,6 +65,17 @@ class Cifar10(Standardized):
     @cached_property
     def widest(self) -> Lead:
         return self.n.widest(self.name, self.three)
+
+    @cached_property
+    def at_most(self) -> float:
+        """The largest difference between any two of the three, in points, that is not ruled out."""
+        return self.n.at_most(self.name, self.three)
+
+    @cached_property
+    def instance_loses_single_runs(self) -> float:
+        """How often a run of instance norm is behind one of the three, at least."""
+        instance = families.last(self.instance)
+        return min(stats.superiority(families.last(arm), instance) for arm in self.three)
 
     @cached_property
     def over_instance(self) -> list[Difference]:
@@ -125,7 +145,71 @@ class Filters(Standardized):
         return self.n.gap(self.name, self.bn, self.gn)
 
     @cached_property
-    def scatters_less(self) -> list[Difference]:
-        """The standard deviation over the seeds with plain convolutions over that with standardized ones."""
-        pairs = (self.plain_bn, self.bn), (self.plain_gn, self.gn)
-        return [stats.deviation_ratio(plain.last(), standardized.last()) for plain, standardized in pairs]
+    def plain_lead_on_these_images(self) -> Difference:
+        """Batch norm over group norm with plain convolutions, on the test images that there are."""
+        return self.n.gap_on_these_images(self.name, self.plain_bn, self.plain_gn)
+
+    @cached_property
+    def plain_loss(self) -> Difference:
+        """The test loss of group norm minus that of batch norm with plain convolutions, in nats."""
+        return self.n.loss_gap(self.name, self.plain_gn, self.plain_bn)
+
+    @cached_property
+    def loss_saved_by_plain(self) -> Difference:
+        """The test loss of batch norm with standardized convolutions minus that with plain ones, in nats."""
+        return self.n.loss_gap(self.name, self.bn, self.plain_bn)
+
+    @cached_property
+    def excess(self) -> list[Interval]:
+        """By how much seeds differ beyond the chance of test images: plain BN and GN, then standardized."""
+        return [stats.excess_deviation(arm.correct) for arm in (self.plain_bn, self.plain_gn, self.bn, self.gn)]
+
+    @cached_property
+    def chance(self) -> list[float]:
+        """The deviations that the chance of the test images alone gives, for plain BN and GN, in points."""
+        return [stats.chance_deviation(arm.correct) for arm in (self.plain_bn, self.plain_gn)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A recipe for CIFAR-10 that was scored on the test images: its letter, its arms' means and how far BN is ahead."""
+
+    letter: str
+    means: dict[str, float]
+    seeds: str
+    over_gn: Difference
+    over_ln: Difference | None
+
+
+class Recipes(Reading):
+    """Every recipe for CIFAR-10 that was scored on the test images at 20 epochs, from the first to today's."""
+
+    @cached_property
+    def scored(self) -> list[Scored]:
+        earlier: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for line in self.n.lines("cifar10_recipes"):
+            earlier.setdefault(line["recipe"], {}).setdefault(line["norm"].removeprefix("WS+"), []).append(line)
+        found = [
+            _scored(letter, {norm: _right(lines) for norm, lines in arms.items()}) for letter, arms in earlier.items()
+        ]
+        for letter, name, prefix in (("D", "cifar10", "WS+"), ("E", "filters", "")):
+            arms = {norm: self.n.arms(name, prefix + norm) for norm in ("BN", "GN:2", "LN")}
+            found.append(_scored(letter, {norm: arm.correct for norm, of_norm in arms.items() for arm in of_norm}))
+        return found
+
+    @cached_property
+    def leads(self) -> list[Difference]:
+        """How far batch norm is ahead of group norm and of layer norm, in every recipe."""
+        return [lead for scored in self.scored for lead in (scored.over_gn, scored.over_ln) if lead]
+
+
+def _right(lines: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    """Which test images each run got right, (seeds, images)."""
+    bits = [np.frombuffer(base64.b64decode(line["correct"]), np.uint8) for line in lines]
+    return np.unpackbits(np.stack(bits), axis=1)[:, :TEST_IMAGES].astype(bool)
+
+
+def _scored(letter: str, right: Mapping[str, np.ndarray]) -> Scored:
+    means = {norm: 100 * float(correct.mean()) for norm, correct in right.items()}
+    leads = {norm: stats.accuracy_contrast([right["BN"], right[norm]]) for norm in right if norm != "BN"}
+    return Scored(letter, means, f"{len(right['BN'])}", leads["GN:2"], leads.get("LN"))

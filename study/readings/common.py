@@ -28,11 +28,6 @@ def by_norm(arms: Iterable[Arm]) -> dict[str, list[Arm]]:
     return families
 
 
-def best_rate(arms: Iterable[Arm]) -> float:
-    """Return the learning rate of the arm with the highest mean, of those in which every run learned."""
-    return max((arm for arm in arms if not unlearned([arm])), key=lambda arm: arm.accuracy.mean).recipe.lr
-
-
 @dataclass(frozen=True)
 class Failures:
     """How many of some runs did not learn."""

@@ -1,15 +1,22 @@
 """What the sentences on MNIST rest on."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from normbench.comparison import same
 from normbench.layers import label
 from normbench.runs import Arm
 from normbench.stats import Difference
 from normbench.training import USUAL_L1, Run
-from study.experiments import shortfall, unlearned
+from study.experiments import LENGTHS, TIE, best_rate, shortfall, unlearned
+from study.families import ALPHA, last
 from study.numbers import Lead
-from study.readings.common import Failures, Reading, best_rate, by_norm, failed_without_normalization, means, runs_of
+from study.readings.common import Failures, Reading, by_norm, failed_without_normalization, means, runs_of
 
 GROUPS = ("GN:2", "GN:4", "GN:8")
 
@@ -64,10 +71,10 @@ class Rates(Reading):
         return [(label(norm), points, best_rate(arms[norm])) for norm, points in short.items()]
 
 
-class HeadToHead(Reading):
-    """Every normalization on MNIST, without a penalty and with L1."""
+class Plain(Reading):
+    """Normalizations on MNIST without a penalty, all of which are compared with each other."""
 
-    name = "head_to_head"
+    name: str
 
     @cached_property
     def plain(self) -> list[Arm]:
@@ -75,12 +82,21 @@ class HeadToHead(Reading):
 
     @cached_property
     def means(self) -> list[float]:
-        """Of the variants without a penalty."""
         return means(self.plain)
 
     @cached_property
+    def leads(self) -> list[Lead]:
+        """Every two of them, the higher mean first."""
+        return self.n.leads(self.name, self.plain)
+
+    @cached_property
     def differing(self) -> list[Lead]:
-        return self.n.differing(self.name, self.plain)
+        return [lead for lead in self.leads if lead.gap.low > 0]
+
+    @cached_property
+    def same(self) -> list[Lead]:
+        """Those whose whole interval lies within the margin."""
+        return [lead for lead in self.leads if same(lead.gap, self.n.margin)]
 
     @cached_property
     def widest(self) -> Lead:
@@ -96,11 +112,70 @@ class HeadToHead(Reading):
         return failed_without_normalization(self.plain)
 
     @cached_property
-    def none_behind(self) -> Lead:
-        """The best mean against that without normalization."""
-        none = self.n.arm(self.name, "none")
-        best = max((arm for arm in self.plain if arm is not none), key=lambda arm: arm.accuracy.mean)
-        return Lead(best, none, self.n.gap(self.name, best, none))
+    def none(self) -> Arm:
+        return self.n.arms(self.name, "none", l1=0.0)[0]
+
+    @cached_property
+    def none_behind(self) -> list[Difference]:
+        """How far each normalization is ahead of none."""
+        return [self.n.gap(self.name, arm, self.none) for arm in self.plain if arm is not self.none]
+
+    @cached_property
+    def loss_of_none(self) -> float:
+        """The mean test loss without normalization, in nats, of the runs that learned."""
+        return float(np.mean(last(self.none, "test_loss")))
+
+    @cached_property
+    def worse_loss_than_none(self) -> dict[str, Difference]:
+        """The normalizations whose test loss is clearly above that without one, by how many nats, by label."""
+        found = {arm.label: self.n.loss_gap(self.name, arm, self.none) for arm in self.plain if arm is not self.none}
+        return {label: gap for label, gap in found.items() if gap.low > 0}
+
+    @cached_property
+    def differing_in_loss(self) -> list[tuple[str, str, Difference]]:
+        """Every two normalizations, none left out, whose test losses clearly differ: the lower one's label first."""
+        normalized = (arm for arm in self.plain if arm is not self.none)
+        arms = sorted(normalized, key=lambda arm: np.mean(last(arm, "test_loss")))
+        pairs = [(a, b, self.n.loss_gap(self.name, b, a)) for a, b in combinations(arms, 2)]
+        return [(a.label, b.label, gap) for a, b, gap in pairs if gap.low > 0]
+
+
+class OwnRates(Plain):
+    """Every normalization on MNIST with the learning rate that suits it best."""
+
+    name = "own_rates"
+    tie = TIE
+
+    @cached_property
+    def is_there(self) -> bool:
+        """Whether two seeds or more are complete."""
+        try:
+            return bool(self.n.experiment(self.name))
+        except FileNotFoundError:
+            return False
+
+    @cached_property
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each, by label."""
+        return {arm.label: arm.recipe.lr for arm in self.plain}
+
+    @cached_property
+    def at_an_edge(self) -> list[str]:
+        """The norms whose rate is the lowest or the highest tried, so that a better one may lie beyond."""
+        tried = by_norm([*self.n.arms("rates"), *self.n.arms("rates_today")])
+        return [arm.recipe.norm for arm in self.plain if not is_inner(arm.recipe.lr, tried[arm.recipe.norm])]
+
+
+def is_inner(rate: float, tried: Sequence[Arm]) -> bool:
+    """Tell whether a lower and a higher rate than this one were tried."""
+    rates = [arm.recipe.lr for arm in tried]
+    return min(rates) < rate < max(rates)
+
+
+class HeadToHead(Plain):
+    """Every normalization on MNIST, without a penalty and with L1."""
+
+    name = "head_to_head"
 
     @cached_property
     def by_l1(self) -> dict[str, Difference]:
@@ -110,8 +185,17 @@ class HeadToHead(Reading):
 
     @cached_property
     def moved_by_l1(self) -> list[str]:
-        """The norms that L1 measurably helps or harms."""
+        """The norms whose accuracy L1 measurably changes."""
         return [norm for norm, gap in self.by_l1.items() if gap.low > 0 or gap.high < 0]
+
+    @cached_property
+    def loss_raised_by_l1(self) -> dict[str, Difference]:
+        """The norms whose test loss L1 measurably raises, and by how much."""
+        with_l1 = self.n.arms(self.name, l1=USUAL_L1)
+        found = {
+            arm.recipe.norm: self.n.loss_gap(self.name, arm, self.n.arm(self.name, arm.recipe.norm)) for arm in with_l1
+        }
+        return {norm: gap for norm, gap in found.items() if gap.low > 0}
 
     @cached_property
     def by_groups(self) -> list[Arm]:
@@ -153,6 +237,32 @@ class Length(Reading):
     def at_most(self, epochs: int) -> float:
         """Return the largest difference at this length, in points, that is not ruled out."""
         return self.n.at_most(self.name, self.of(epochs))
+
+    @cached_property
+    def differing_at(self) -> list[int]:
+        """The lengths at which any two variants differ."""
+        return [epochs for epochs in LENGTHS if self.differing(epochs)]
+
+    def p_below(self, norm: str, epochs: int) -> float:
+        """Return the p-value of 'runs of a norm rank no lower than those of the other normalizations' at a length.
+
+        Mann and Whitney's test, one-sided; a run that failed ranks lowest. Ranks see what Student's t cannot where a
+        single run of six failed or lags.
+        """
+        own, others = [], []
+        for arm in self.of(epochs):
+            values = np.nan_to_num(arm.last(), nan=0.0)
+            if arm.recipe.norm == norm:
+                own += list(values)
+            elif arm.recipe.family != "none":
+                others += list(values)
+        return float(mannwhitneyu(own, others, alternative="less").pvalue)
+
+    @cached_property
+    def below(self) -> dict[str, list[int]]:
+        """The lengths at which layer norm, and no normalization, rank below the others, all tests together at 5 %."""
+        level = ALPHA / (2 * len(LENGTHS))
+        return {norm: [n for n in LENGTHS if self.p_below(norm, n) < level] for norm in ("LN", "none")}
 
     @cached_property
     def early(self) -> list[Arm]:

@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 
-from normbench import stats
 from normbench.runs import Arm
 from normbench.stats import Difference
 from study.numbers import Lead
@@ -31,6 +30,11 @@ class SmallBatches(Reading):
         """What 2 images per batch cost against 32, by normalization."""
         families = [arm.recipe.family for arm in self.of(2)]
         return {family: self.n.gap(self.name, self.arm(family, 32), self.arm(family, 2)) for family in families}
+
+    def loses_more_than(self, family: str) -> Difference:
+        """Return how many points more batch norm loses from 32 to 2 images per batch than another normalization."""
+        arms = [self.arm("BN", 32), self.arm("BN", 2), self.arm(family, 32), self.arm(family, 2)]
+        return self.n.gap(self.name, *arms)
 
     def over_bn(self, family: str, size: int) -> Difference:
         """Return how far a normalization is ahead of batch norm at a batch size."""
@@ -77,7 +81,7 @@ class Ghosts(Reading):
     @cached_property
     def loss(self) -> Difference:
         """The test loss with 2 images per statistic minus that with 32, in nats."""
-        return stats.difference(self.bn(2).last("test_loss"), self.bn(32).last("test_loss"), paired=True)
+        return self.n.loss_gap(self.name, self.bn(2), self.bn(32))
 
     @cached_property
     def cost(self) -> Difference:
@@ -105,14 +109,19 @@ class Ghosts(Reading):
         return [arm for arm in self.n.arms(self.name) if arm.recipe.family != "BN"]
 
     @cached_property
-    def low_gn(self) -> int:
-        """How many runs of group norm end below 99 %."""
-        return int((self.gn.last() < 99).sum())
+    def lowest_of_gn(self) -> float:
+        """The lowest run of group norm, in %."""
+        return float(self.gn.last().min())
 
     @cached_property
     def gn(self) -> Arm:
         (gn,) = (arm for arm in self.n.arms(self.name) if arm.recipe.family == "GN")
         return gn
+
+
+def median(arm: Arm) -> float:
+    """Return the median accuracy in %, which one run that lags behind does not move."""
+    return float(np.median(arm.last()))
 
 
 class Cifar10Ghosts(Ghosts):

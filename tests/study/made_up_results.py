@@ -10,7 +10,18 @@ from normbench.runs import append
 from study.experiments import EXPERIMENTS, RESULTS, path
 
 # What benchmarks, the notebook and the instrument's example wrote, which no experiment makes.
-OTHERS = ("notebook", "speed", "search", "cost", "step", "side_by_side", "gpu", "compare", "networks")
+OTHERS = (
+    "notebook",
+    "speed",
+    "search",
+    "cost",
+    "step",
+    "side_by_side",
+    "gpu",
+    "compare",
+    "networks",
+    "cifar10_recipes",
+)
 
 
 def write_results(folder, accuracy, deviation=0.05, **row):

@@ -8,14 +8,14 @@ from made_up import failed_run_of, made_up_arms, run_of
 from made_up_results import write_results, write_runs
 
 from model import Net
-from normbench.comparison import gap
+from normbench import stats
 from normbench.layers import NORMALIZATIONS
 from normbench.runs import arms
 from normbench.training import USUAL_L1, Recipe
-from study import numbers, readings, tables
+from study import families, readings, tables
 from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, path
 from study.networks import study_recipe
-from study.numbers import FAMILIES, Numbers, winners
+from study.numbers import Numbers, winners
 
 
 def numbers_of(folder, name, accuracy, deviation=0.02, **row):
@@ -60,43 +60,69 @@ def test_an_arm_must_be_the_only_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, sizes",
+    "name, size",
     [
-        ("head_to_head", [21 + 4]),
-        ("cifar10", [6]),
-        ("filters", [6]),
-        ("length", [10] * 6),
-        ("small_batches", [9 + 3]),
-        ("penalties", [15]),
-        ("study_c", [6]),
-        ("l1_strength", [8 + 4]),
-        ("ghosts", [1]),
-        ("cifar10_ghosts", [1 + 3]),
+        ("head_to_head", 21 + 4 + 2),
+        ("cifar10", 6),
+        ("filters", 6),
+        ("length", 6 * 10),
+        ("small_batches", 9 + 3 + 2),
+        ("penalties", 15),
+        ("study_c", 6),
+        ("l1_strength", 8 + 4),
+        ("ghosts", 1),
+        ("cifar10_ghosts", 1 + 3),
     ],
 )
-def test_families_are_fixed(name, sizes):
+def test_families_are_fixed(name, size):
     recipes = IN_SMALL_BATCHES if name == "small_batches" else EXPERIMENTS[name].arms
-    families = FAMILIES.get(name, numbers.all_pairs)(recipes)
-    assert [len(pairs) for pairs in families] == sizes
-    pairs = [frozenset(pair) for family in families for pair in family]
-    assert len(set(pairs)) == len(pairs), "a pair is in one family"
-    assert set().union(*pairs) <= set(recipes)
+    comparisons = families.family(name, recipes)
+    assert (
+        len(comparisons)
+        == size
+        == len({frozenset(compared) for compared in comparisons if len(compared) == 2})
+        + sum(len(compared) == 4 for compared in comparisons)
+    ), "no pair is compared twice"
+    assert {recipe for compared in comparisons for recipe in compared} <= set(recipes)
 
 
 def test_a_pair_has_one_interval_that_allows_for_its_family(tmp_path):
     n = numbers_of(tmp_path, "cifar10", level)
     bn, gn = n.arms("cifar10", "WS+BN", "WS+GN:2")
     there, back = n.gap("cifar10", bn, gn), n.gap("cifar10", gn, bn)
-    assert there == gap(n.experiment("cifar10"), bn.recipe, gn.recipe, family=6)
-    assert (there.low, there.high) == (-back.high, -back.low)
-    alone = gap(n.experiment("cifar10"), bn.recipe, gn.recipe)
-    assert there.low < alone.low < alone.high < there.high
+    assert there == stats.accuracy_contrast([bn.correct, gn.correct], confidence=1 - 0.05 / 6)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    here, loss = n.gap_on_these_images("cifar10", bn, gn), n.loss_gap("cifar10", bn, gn)
+    assert here == stats.difference(bn.last(), gn.last(), confidence=1 - 0.05 / 6)
+    assert here.estimate == pytest.approx(there.estimate, abs=0.01)
+    assert loss.estimate == pytest.approx(bn.last("test_loss").mean() - gn.last("test_loss").mean())
 
 
 def test_what_is_not_compared_has_no_gap(tmp_path):
     n = numbers_of(tmp_path, "length", level)
     with pytest.raises(KeyError, match="FAMILIES"):
         n.gap("length", n.arm("length", "BN", epochs=1), n.arm("length", "BN", epochs=2))
+
+
+def test_how_much_more_batch_norm_loses_is_a_comparison_of_four_arms(tmp_path):
+    def accuracy(recipe):
+        return 80.0 + {2: -3.0, 32: 0.0}.get(recipe.batch_size, -1.0) * (2 if recipe.family == "BN" else 1)
+
+    numbers_of(tmp_path, "small_batches_rates", lambda recipe: 80.0 - abs(recipe.lr - 0.01))
+    small = readings.SmallBatches(numbers_of(tmp_path, "small_batches", accuracy))
+    for family in ("GN", "LN"):
+        more = small.loses_more_than(family)
+        assert 0 < more.low < more.estimate == pytest.approx(3.0, abs=0.2)
+        assert more.estimate == pytest.approx(small.losses["BN"].estimate - small.losses[family].estimate)
+
+
+def test_more_seeds_exclude_a_smaller_difference(tmp_path):
+    n = numbers_of(tmp_path, "cifar10", level, deviation=0.3)
+    bn, gn = n.arms("cifar10", "WS+BN", "WS+GN:2")
+    assert n.stated("cifar10") == 0.3 and n.stated("head_to_head") == 0.05
+    assert 6 < n.seeds_to_exclude("cifar10", bn, gn) < stats.MOST_SEEDS
+    families_of_one = stats.seeds_to_exclude([bn.correct, gn.correct], 0.3)
+    assert families_of_one < n.seeds_to_exclude("cifar10", bn, gn)
 
 
 def by_norm(**points):
@@ -129,7 +155,7 @@ def test_failed_runs_are_counted_and_in_no_mean():
     )
     failed = arms([failed_run_of(replace(recipe, norm="LN"))])
     rows = [row.strip("| ").split(" | ") for row in tables.accuracy([*found.values(), *failed.values()]).splitlines()]
-    assert rows[2] == ["BN", "**98.000 ± 0.000**", "0.000", "98.00", "98.00", "0.0300", "3 (1 failed)"]
+    assert rows[2] == ["BN", "**98.000 ± 0.000**", "0.000", "98.00", "98.00", "0.0300 ± 0.0000", "3 (1 failed)"]
     assert rows[3] == ["LN", "–", "–", "–", "–", "–", "1 (1 failed)"]
 
 
