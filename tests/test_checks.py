@@ -125,6 +125,8 @@ REFUSED = {
     "in place": (InPlaceInBackward, "backward pass.*inplace"),
     "a lazy tail": (LazyTail, "'tail.weight'.*lazy"),
     "KeyError": (NeedsKeys, "testing.*logits"),
+    "no data": (lambda: Lenet().to("meta"), "hold no data"),
+    "an end of the program": (lambda: Outputs(sys.exit), "testing.*"),
 }
 
 

@@ -209,6 +209,71 @@ def test_two_names_of_one_network_are_trained_once(few_digits, tmp_path, engine)
     assert found.results[0].twins == {"GN:1": "LN"} and "GN (1 group) is the same network as LN" in found.answer
 
 
+class RaisesInTheSecondStep(nn.Module):
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.steps = error, 0
+
+    def forward(self, x):
+        self.steps += self.training and len(x) > 2
+        if self.steps == 2:
+            raise self.error
+        return x
+
+
+@pytest.mark.parametrize("error", (KeyError("second"), AssertionError("second"), SystemExit(0)))
+def test_what_a_network_raises_in_training_ends_its_arm_alone(few_digits, tmp_path, error):
+    """The estimate meets it first, before there are runs."""
+
+    def faulty(num_classes):
+        last = RaisesInTheSecondStep(error), nn.Flatten(), nn.Linear(256, num_classes)
+        return nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.BatchNorm2d(4), *last)
+
+    found = compare(faulty, few_digits, ("BN", "none"), folder=tmp_path, **FEW | {"progress": True})
+    assert all(type(error).__name__ in why for why in found.results[0].failures.values()) and not found.arms
+
+
+class ReadsAverages(nn.Module):
+    """As networks do that gate or prune by their batch norm."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv, self.norm, self.linear = nn.Conv2d(1, 8, 5), nn.BatchNorm2d(8), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.linear(self.norm(self.conv(x)).relu().mean((2, 3)) * self.norm.running_var.sigmoid())
+
+
+def test_an_arm_whose_network_raises_in_the_check_is_a_row(few_digits, tmp_path):
+    found = compare(ReadsAverages, few_digits, ("BN", "GN", "none"), folder=tmp_path, **FEW)
+    failures = {recipe.norm: why for recipe, why in found.results[0].failures.items()}
+    assert {*failures} == {"GN", "none"} and all("running_var" in why for why in failures.values())
+    assert [recipe.norm for recipe in found.arms] == ["BN"]
+
+
+class DrawnAtEachBuild(nn.Sequential):
+    def __init__(self, num_classes):
+        layers = nn.utils.spectral_norm(nn.Conv2d(1, 4, 5, stride=3)), nn.BatchNorm2d(4), nn.Flatten()
+        super().__init__(*layers, nn.Linear(256, num_classes))
+        self.register_buffer("noise", torch.randn(1, 1, 28, 28))
+
+    def forward(self, x):
+        return super().forward(x + 0.1 * self.noise)
+
+
+def test_buffers_that_are_drawn_at_each_build_do_not_lose_the_first_training(few_digits, tmp_path, engine):
+    options = FEW | {"folder": tmp_path, "engine": engine}
+    found = compare(DrawnAtEachBuild, few_digits, ("BN", "GN"), **options)
+    assert len(found.arms) == 2 and len(engine.trained) == 4
+    compare(DrawnAtEachBuild, few_digits, ("BN", "GN"), **options)
+    assert len(engine.trained) == 4, "they are kept"
+
+
+def test_a_batch_may_be_all_images_where_none_are_held_out(few_digits, tmp_path):
+    found = compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"batch_size": 300, "seeds": 1})
+    assert len(found.arms) == 2
+
+
 class MyNorm(nn.Module):
     """Divides each image by its root mean square."""
 

@@ -190,8 +190,12 @@ def test_usual_workers(few_digits):
     torch.set_num_threads(3)
     try:
         assert usual_workers(few_digits) == 3 and usual_workers(colour) == 1
-        with engines.threads_of_a_worker(2):
+        with engines.threads_of_a_worker(2, few_digits):
             assert torch.get_num_threads() == 1
+        with engines.threads_of_a_worker(1, few_digits):
+            assert torch.get_num_threads() == 1
+        with engines.threads_of_a_worker(1, colour):
+            assert torch.get_num_threads() == 3
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)

@@ -41,7 +41,7 @@ def test_workers_share_the_time_and_threads_and_take_time_to_start(few_digits):
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)
-    assert "5" in line and f"{5 * 20 / 2 + WORKERS_START:.0f} s" in line and "2 at a time" in line
+    assert "5" in line and f"{5 * 10 / 2 + WORKERS_START:.0f} s" in line and "2 at a time" in line
     assert "edge" in line, "more rates may be tried"
 
 

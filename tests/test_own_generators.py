@@ -66,6 +66,20 @@ def test_one_and_two_workers_give_the_same(few_digits, tmp_path, alone, workers)
     assert [facts(run) for run in runs] == alone
 
 
+def test_however_many_threads_are_free_the_numbers_are_the_same(few_digits, tmp_path, alone):
+    """Sums that two threads share are rounded in another way, which training magnifies."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for workers in (1, 2):
+            path = tmp_path / f"{workers}.jsonl"
+            runs = run_all(RECIPES, few_digits, path, TRAINER, engine=local(workers), progress=False)
+            assert [facts(run) for run in runs] == alone and all("1 thread," in run.device for run in runs)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_training_goes_on_to_the_same_run_after_a_stop(few_digits, tmp_path, alone, monkeypatch):
     recipe, path = RECIPES[0], tmp_path / "checkpoint.pt"
     train_epoch, done = loop.train_epoch, []

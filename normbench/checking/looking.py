@@ -93,7 +93,7 @@ def _named(arms: Norms) -> dict[str, str | Make]:
 def _watched(net: nn.Module, given: tuple[Tensor, ...]) -> Watched:
     try:
         return watch(net, *given)
-    except Exception as error:  # a network of the user's own can raise anything
+    except (Exception, SystemExit) as error:  # a network of the user's own can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         shapes = ", ".join(str(tuple(x.shape)) for x in given)
         raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error

@@ -128,7 +128,7 @@ def shares_of_time(
             begun = synchronized(device)
             try:
                 forward(net, *copies(inputs))
-            except Exception:
+            except (Exception, SystemExit):
                 if not net.training:
                     raise
                 net.eval()

@@ -169,7 +169,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
         if cuda:
             torch.cuda.reset_peak_memory_stats(inputs[0].device)
         seconds = least_time(lambda: backward(net(*copies(inputs))), inputs[0].device, 0.7)
-    except Exception as error:  # batch norm over one number, a detector that needs targets
+    except (Exception, SystemExit) as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=_reason(error))
     return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
 

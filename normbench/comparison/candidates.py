@@ -64,7 +64,7 @@ class Candidate:
         started = time.perf_counter()
         try:
             run = train(net, part, replace(self.recipe, epochs=2), progress=False, check=False)
-        except (FloatingPointError, MemoryError, RuntimeError):  # it will be reported when it is trained
+        except (Exception, SystemExit):  # it will be reported when it is trained
             return 0.0
         around = time.perf_counter() - started - sum(row["seconds"] for row in run.history)
         return around + self.recipe.epochs * run.last["seconds"] * images / few
@@ -104,7 +104,7 @@ def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candi
     try:
         net = network(recipe, task)
         _check(net, task, recipe.batch_size)
-    except Exception as error:  # code of a user's own can raise anything
+    except (Exception, SystemExit) as error:  # code of a user's own can raise anything
         return Candidate(recipe, failure=next(iter(str(error).strip().splitlines()), type(error).__name__))
     net.cpu()
     return Candidate(recipe, net, _fingerprint(net, task), network.checksum(recipe.norm, net))

@@ -196,7 +196,7 @@ def _plan(
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
     held_out = _for_rates(data)
-    _check(wanted, seeds, rates, sizes, held_out)
+    _check(wanted, seeds, rates, sizes, held_out if len(set(rates)) > 1 else data)
     known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
     grid = sorted(set(rates))
     parts = (data, held_out) if len(grid) > 1 else (data,)

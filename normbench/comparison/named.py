@@ -91,7 +91,10 @@ class Named:
             module = _executed(self.file, zlib.decompress(self._packed) if self._packed else _read(self.file))
         else:
             module = _module(source)
-        found = getattr(module, function, None)
+        try:
+            found = getattr(module, function, None)
+        except Exception as error:  # a module may have a __getattr__ of its own
+            raise ValueError(f"{source} has no function {function!r}: {type(error).__name__}: {error}") from error
         if not callable(found):
             raise ValueError(f"{source} has no function {function!r}")
         return found

@@ -114,7 +114,7 @@ def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Ta
         return ""
     if not isinstance(data, Dataset):
         return f"Runs to go: {total}. If you stop them, the same command resumes."
-    with threads_of_a_worker(workers):
+    with threads_of_a_worker(workers, data):
         seconds = sum(n * candidate.seconds(data) for candidate in made if (n := left[candidate.recipe].total))
     chooses = any(counts.rates for counts in left.values())
     needed = seconds / workers + (WORKERS_START if workers > 1 else 0)

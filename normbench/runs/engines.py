@@ -18,6 +18,7 @@ from normbench.training import Recipe, Run, Trainer
 
 Engine = Callable[[Trainer, Iterable[Recipe], Task, bool], Iterator[Run]]
 T = TypeVar("T")
+SMALL = 64 * 64  # pixels
 
 
 class KeepingEngine(ABC):
@@ -69,20 +70,30 @@ def usual_workers(data: Task) -> int:
     finish sooner; those for colour images use the threads well in turn. On a GPU, and by a function of the user's own,
     in turn.
     """
-    of_little_work = isinstance(data, Dataset) and data.is_grey and data.device.type == "cpu"
-    return torch.get_num_threads() if of_little_work else 1
+    return torch.get_num_threads() if _has_little_work(data) else 1
 
 
-def threads_each(workers: int) -> int:
-    """Return how many of this process's threads each of the workers gets."""
-    return max(1, torch.get_num_threads() // workers)
+def threads_each(workers: int, data: Task | None = None) -> int:
+    """Return how many of this process's threads a training gets beside others, so many at once.
+
+    One of small grey images gets one thread, however many are free: the number changes how sums are rounded, and so
+    each training's numbers are the same whoever trains, also on Ray. Others share the threads, for which they have use.
+    """
+    return 1 if data is not None and _has_little_work(data) else max(1, torch.get_num_threads() // workers)
+
+
+def _has_little_work(data: Task) -> bool:
+    if not isinstance(data, Dataset) or data.device.type != "cpu":
+        return False
+    _, height, width = data.image_shape
+    return data.is_grey and height * width <= SMALL
 
 
 @contextmanager
-def threads_of_a_worker(workers: int) -> Iterator[None]:
-    """Give this process as many threads as each of the workers would have."""
+def threads_of_a_worker(workers: int, data: Task | None = None) -> Iterator[None]:
+    """Give this process as many threads as a training of `data` has if there are so many workers."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads_each(workers))
+    torch.set_num_threads(threads_each(workers, data))
     try:
         yield
     finally:
@@ -100,4 +111,6 @@ def as_finished(submit: Callable[[Recipe], "Future[T]"], recipes: Iterable[Recip
 
 def _in_turn(trainer: Trainer, recipes: Iterable[Recipe], data: Task, progress: bool) -> Iterator[Run]:
     for recipe in recipes:
-        yield trainer(recipe, data, progress)
+        with threads_of_a_worker(1, data):
+            run = trainer(recipe, data, progress)
+        yield run

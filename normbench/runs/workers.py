@@ -52,10 +52,10 @@ class SideBySide(KeepingEngine):
 
     def __call__(self, trainer: Trainer, recipes: Iterable[Recipe], data: Task, progress: bool) -> Iterator[Run]:
         with self:
-            file = self._file_of(trainer, data)
+            file, threads = self._file_of(trainer, data), threads_each(self.workers, data)
 
             def submit(recipe: Recipe) -> "Future[bytes]":
-                return self._submit(file, recipe)
+                return self._submit(file, recipe, threads)
 
             try:
                 yield from map(pickle.loads, as_finished(submit, recipes, self.workers))
@@ -82,15 +82,15 @@ class SideBySide(KeepingEngine):
             self._pool.shutdown()
         self._pool, self._processes = None, set()
 
-    def _submit(self, file: str, recipe: Recipe) -> "Future[bytes]":
+    def _submit(self, file: str, recipe: Recipe, threads: int) -> "Future[bytes]":
         if self._pool is None:
             # A forked process could not use the threads, or the GPU, that this one has started.
-            setup = threads_each(self.workers), os.path.dirname(file)
-            self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _start_worker, setup)
+            folder = os.path.dirname(file)
+            self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _start_worker, (folder,))
         others = set(active_children())
         try:
             with _spawning():
-                return self._pool.submit(_train_in_a_worker, file, recipe)
+                return self._pool.submit(_train_in_a_worker, file, recipe, threads)
         finally:
             self._processes |= set(active_children()) - others
 
@@ -161,8 +161,7 @@ def _spawning() -> Iterator[None]:
 # In a worker
 
 
-def _start_worker(threads: int, folder: str) -> None:
-    torch.set_num_threads(threads)
+def _start_worker(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too; they end without a word
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -177,7 +176,8 @@ def _task(file: str) -> tuple[Trainer, Task]:
     return task
 
 
-def _train_in_a_worker(file: str, recipe: Recipe) -> bytes:
+def _train_in_a_worker(file: str, recipe: Recipe, threads: int) -> bytes:
+    torch.set_num_threads(threads)
     trainer, data = _task(file)
     # As bytes, because torch would hand tensors over through sockets that complain when a process is stopped.
     return pickle.dumps(trainer(recipe, data, False))

@@ -262,7 +262,7 @@ def _seen(net: nn.Module, example: Example | None) -> Watched | None:
         if any(is_lazy(values) for values in weights):
             watch(net, *inputs)
         return watch(copied(net), *inputs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error

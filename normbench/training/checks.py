@@ -19,7 +19,10 @@ def check_network(net: nn.Module, data: Dataset, batch_size: int) -> None:
     `net` goes to the device of `data`, and keeps its state; lazy layers get theirs. It is tried as it will be trained:
     in the same memory format, forward and backward.
     """
-    net.to(data.device)
+    try:
+        net.to(data.device)
+    except NotImplementedError as error:  # on the device "meta"
+        raise ValueError(f"the network's weights hold no data: {str(error).splitlines()[0]}") from error
     last_batch = len(data.y_train) % batch_size or batch_size
     n = min(2, last_batch)
     images, labels = data.standardize(data.x_train[:n]), data.y_train[:n]

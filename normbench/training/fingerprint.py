@@ -31,7 +31,7 @@ def network_fingerprint(net: nn.Module, image_shape: tuple[int, ...]) -> str:
         with seeded(0):
             computed = _outputs_with_synthetic_weights(net, image_shape)
         outputs = (1e4 * computed / computed.abs().max()).nan_to_num().round().long().tolist()
-    except Exception:  # a network of the user's own can raise anything, and may still be one to train
+    except (Exception, SystemExit):  # a network of the user's own can raise anything, and may still be one to train
         outputs = []
     return _digest((layers, rates, shapes, outputs))
 
