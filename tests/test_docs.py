@@ -67,10 +67,12 @@ def first_columns(text):
 
 
 def test_the_guide_s_table_has_every_normalization_and_only_what_there_is():
+    from normbench.comparison.own import TAKEN
     from normbench.layers import NORMALIZATIONS, OWN, parse
     from normbench.training import OPTIMIZERS
 
-    named = first_columns(GUIDE) - {"!!", "!", "-", *OPTIMIZERS}
+    assert first_columns(GUIDE) >= set(TAKEN)
+    named = first_columns(GUIDE) - {"!!", "!", "-", *OPTIMIZERS, *TAKEN}
     assert {*NORMALIZATIONS, OWN} <= named
     for norm in named:
         parse(norm)
@@ -164,7 +166,7 @@ def test_the_guide_s_attributes_exist(name):
 def test_the_guide_s_commands_have_options_that_exist(capsys, monkeypatch):
     from normbench import commands
 
-    for command in ("compare", "check"):
+    for command in ("compare", "check", "decide"):
         monkeypatch.setattr(sys, "argv", ["normbench", command, "--help"])
         with pytest.raises(SystemExit):
             commands.main()
@@ -256,7 +258,7 @@ def example(monkeypatch):
     """Imports an example by its name, as if it were started."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     yield importlib.import_module
-    for name in ("resnet8", "photographs", "reading"):
+    for name in ("resnet8", "photographs", "reading", "segmentation"):
         sys.modules.pop(name, None)
 
 
@@ -293,3 +295,14 @@ def test_the_example_network_takes_images_of_any_size(example, channels):
     net = example("resnet8").build(7, channels)
     assert net(torch.zeros(2, channels, 32, 32)).shape == (2, 7)
     assert sum(p.numel() for p in example("resnet8").build().parameters()) == pytest.approx(78_000, rel=0.01)
+
+
+def test_the_example_on_segmentation_learns_and_tells_the_splits_apart(example):
+    module = example("segmentation")
+    torch = importlib.import_module("torch")
+    torch.manual_seed(0)
+    net = module.UNet()
+    dice = module.train(net, lr=0.01, seed=0)["dice"]
+    assert dice.shape == (60,) and 0.5 < dice.mean() < 1
+    first, other = (module.discs(3, seed)[1] for seed in (1, 2))
+    assert not torch.equal(first, other) and 0.02 < first.mean() < 0.4

@@ -164,6 +164,7 @@ def test_scores_that_are_not_finite_have_diverged(tmp_path):
         (lambda net: 1.0, {"batch_size": 8}, "takes no batch_size"),
         ("nowhere.py:train", {}, "there is no file nowhere.py"),
         (lambda net: 1.0, {"images": 10}, "its own data"),
+        (lambda net: 1.0, {"optimizer": "adamw"}, "takes no optimizer"),
     ),
 )
 def test_what_cannot_be_asked_of_it(train, options, message, tmp_path):

@@ -64,7 +64,7 @@ def compare(
     that they were made with, so that others never mix in.
 
     A function of your own is called as `train(net, lr=…, seed=…)`, with whichever it names of lr, seed, batch_size,
-    epochs, weight_decay, norm, device, split and progress; what has a default there is handed over only if you give it
+    epochs, weight_decay, norm, device and split; what has a default there is handed over only if you give it
     here. It returns a score; or an array of one score per test example, for intervals that speak of new examples too
     (of bool: right or wrong); or a dict of several, of which the first decides. Rates are chosen with
     split="validation" if it takes `split`, else by a training with a seed of its own. A function that raises fails its
@@ -123,7 +123,9 @@ def compare(
         used: Task = _shuffled(data).first(images)
         rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     else:
-        asked = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
+        asked = {"batch_size": batch_size, "epochs": epochs, "lr": rates, "weight_decay": weight_decay}
+        of_the_built_in = {"optimizer": optimizer, "augment": augment, "decay_on": decay_on}
+        asked |= {name: value for name, value in of_the_built_in.items() if value != getattr(Recipe(), name)}
         used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
         rates = rates_of(used, rates)
     plan = _plan(network, used, wanted, sizes, seeds, rates, price)

@@ -21,7 +21,7 @@ from normbench.training import Recipe, Run
 from normbench.training.provenance import commit, versions
 
 RATES_TRIED = " (rates)"  # ends the name of trainings that choose a rate, where the function takes no `split`
-TAKEN = ("lr", "seed", "batch_size", "epochs", "weight_decay", "norm", "device", "split", "progress")
+TAKEN = ("lr", "seed", "batch_size", "epochs", "weight_decay", "norm", "device", "split")
 Function = Callable[..., Any]
 
 
@@ -79,7 +79,7 @@ class OwnTraining:
 
     def takes(self, name: str) -> bool:
         """Tell whether the function is handed this option: it needs it, or takes it and it was asked for."""
-        if name in ("split", "device", "seed", "norm", "progress"):
+        if name in ("split", "device", "seed", "norm"):
             return name in self.parameters
         return name in self._needed or (name in self.asked and (name in self.parameters or self._takes_more))
 
@@ -167,7 +167,7 @@ def rates_of(own: OwnTraining, rates: Sequence[float] | None) -> Sequence[float]
     return (Recipe().lr,) if rates is None else rates
 
 
-def train_by_function(net: nn.Module, task: OwnTraining, recipe: Recipe, *, progress: bool = True, **_: object) -> Run:
+def train_by_function(net: nn.Module, task: OwnTraining, recipe: Recipe, **_: object) -> Run:
     """Train a network by the function of a task, and make a run of what it returns.
 
     The random numbers of PyTorch, NumPy and Python are seeded with the recipe's seed.
@@ -176,7 +176,7 @@ def train_by_function(net: nn.Module, task: OwnTraining, recipe: Recipe, *, prog
     not finite.
     """
     offered: dict[str, object] = {name: getattr(recipe, name) for name in TAKEN if hasattr(recipe, name)}
-    offered |= {"device": task.at, "split": "validation" if task.chooses else "test", "progress": progress}
+    offered |= {"device": task.at, "split": "validation" if task.chooses else "test"}
     net = net.to(task.device).train()
     parameters = sum(p.numel() for p in net.parameters())
     started = time.perf_counter()
