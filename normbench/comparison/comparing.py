@@ -123,7 +123,8 @@ def compare(
         used: Task = _shuffled(data).first(images)
         rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     else:
-        asked = {"batch_size": batch_size, "epochs": epochs, "lr": rates, "weight_decay": weight_decay}
+        asked: dict[str, object] = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
+        asked["weight_decay"] = weight_decay
         of_the_built_in = {"optimizer": optimizer, "augment": augment, "decay_on": decay_on}
         asked |= {name: value for name, value in of_the_built_in.items() if value != getattr(Recipe(), name)}
         used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
