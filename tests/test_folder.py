@@ -203,7 +203,8 @@ def test_what_is_hidden_or_empty_is_passed_over(tmp_path, capsys):
     (tmp_path / "wasps").mkdir()
     (tmp_path / "ants" / "Thumbs.db").touch()
     os.mkfifo(tmp_path / "ants" / "pipe.png")
-    (tmp_path / "ants" / "round").symlink_to(tmp_path / "ants", target_is_directory=True)
+    for name, target in (("round", "ants"), ("up", "."), ("back", "..")):
+        (tmp_path / "ants" / name).symlink_to(tmp_path / target, target_is_directory=True)
     capsys.readouterr()
     assert load(f"{tmp_path}/").fingerprint == wanted
     assert "wasps/" in capsys.readouterr().err
@@ -219,6 +220,8 @@ def test_one_class_is_a_folder_too_high(tmp_path):
 
 
 def test_a_system_s_folder_is_given_up_soon(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"^/ is the root"):
+        load("/")
     monkeypatch.setattr(layout, "MOST_OTHERS", 20)
     for i in range(30):
         (tmp_path / "etc" / str(i)).mkdir(parents=True)

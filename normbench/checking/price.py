@@ -147,7 +147,7 @@ def _note(device: torch.device, folded: int, failure: str) -> str:
     return lines + (f" The network cannot be trained on this example: {failure}." if failure else "")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 

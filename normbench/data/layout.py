@@ -33,6 +33,8 @@ def train_and_test(path: Path) -> tuple[Files, Files]:
         if path.exists():
             raise FileNotFoundError(f"{path} is no folder; give a folder of images, or a file NAME.npz")
         raise FileNotFoundError(f"there is no folder {path}/")
+    if path == Path(path.anchor):
+        raise ValueError(f"{path} is the root of all folders; give the one of the images")
     splits = _splits(path)
     if "train" in splits and len(splits) > 1:
         return _own_split(path, splits)
@@ -116,13 +118,12 @@ def _listed(path: Path) -> Files:
 def _images(path: Path, others: int) -> tuple[list[str], int]:
     """List the image files anywhere in a folder, each real folder once; and count the others, from `others` on."""
     found: list[str] = []
-    seen: set[tuple[int, int]] = set()
+    seen = set(path.resolve().parents)  # a link may lead back to one of them, and to other classes
     for folder, inner, names in os.walk(path, followlinks=True):
-        where = os.stat(folder)
-        if (where.st_dev, where.st_ino) in seen:
+        if (real := Path(folder).resolve()) in seen:
             inner.clear()
             continue
-        seen.add((where.st_dev, where.st_ino))
+        seen.add(real)
         inner[:] = sorted(name for name in inner if not _is_hidden(name))
         for name in sorted(names):
             if name.lower().endswith(IMAGES) and not _is_hidden(name) and not _is_special(os.path.join(folder, name)):
@@ -159,7 +160,7 @@ def _split(path: Path, files: Files) -> tuple[Files, Files]:
     train, test = {}, {}
     for name, names in files.items():
         tests = max(1, len(names) // 5) if len(names) > 1 else 0
-        shuffled = list(np.random.default_rng(0).permutation(names))
+        shuffled = [str(name) for name in np.random.default_rng(0).permutation(names)]
         cut = len(names) - tests
         train[name], test[name] = shuffled[:cut], shuffled[cut:]
     if alone := [name for name, names in test.items() if not names]:
