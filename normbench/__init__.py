@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from normbench.checking import Check, check
     from normbench.comparison import Comparison, compare
-    from normbench.data import Dataset, load
+    from normbench.data import Dataset, Samples, load
     from normbench.runs import Arm, read
     from normbench.swapping import normalizations, swap
     from normbench.training import Recipe, Run, labels, predict, train
@@ -27,6 +27,7 @@ __all__ = [
     "Dataset",
     "Recipe",
     "Run",
+    "Samples",
     "__version__",
     "check",
     "compare",
@@ -46,6 +47,7 @@ _HOMES = {
     "Dataset": "data",
     "Recipe": "training",
     "Run": "training",
+    "Samples": "data",
     "check": "checking",
     "compare": "comparison",
     "labels": "training",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from normbench.device import seeded
 from normbench.runs import arms
@@ -43,6 +44,26 @@ def build(recipe, data):
 
 
 TRAINER = Trainer("train", build)
+
+
+def signals(n=96, seed=0, classes=3):
+    """Noisy waves (1, 40) of the frequency that is their class."""
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.randint(classes, (n,), generator=generator)
+    x = torch.sin((1 + kind[:, None]) * torch.linspace(0, 6.28, 40)) + 0.3 * torch.randn(n, 40, generator=generator)
+    return TensorDataset(x[:, None], kind)
+
+
+def wave_net(num_classes=3):
+    """A network with batch norm, from waves (1, n) to logits."""
+    return nn.Sequential(
+        nn.Conv1d(1, 6, 5, 2),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool1d(4),
+        nn.Flatten(),
+        nn.Linear(24, num_classes),
+    )
 
 
 def linear(classes=10, *last):

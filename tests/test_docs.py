@@ -144,7 +144,7 @@ def sections():
 FUNCTIONS = [name for name in normbench.__all__ if inspect.isfunction(getattr(normbench, name))]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, "Dataset", "Recipe"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, "Dataset", "Recipe", "Samples"])
 def test_the_guide_s_signatures_are_those_of_the_code(name):
     shown = {}
     header = blocks(sections()[name], "text")[0].partition("->")[0].strip()

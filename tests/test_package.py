@@ -17,7 +17,7 @@ PACKAGE = ROOT / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FLOORS = (
-    {"defaults", "stats", "words", "device", "layers", "data"},
+    {"defaults", "stats", "words", "device", "source", "layers", "data"},
     {"swapping", "training"},
     {"checking", "runs"},
     {"figures"},
@@ -103,7 +103,7 @@ def test_all_of_it_can_be_imported_beside_a_strangers_model(answers):
 
 
 def test_the_package_has_what_it_promises():
-    assert normbench.__all__ == sorted(normbench.__all__) and 9 <= len(normbench.__all__) <= 16
+    assert normbench.__all__ == sorted(normbench.__all__) and 9 <= len(normbench.__all__) <= 18
     assert {*normbench.__all__} <= {*dir(normbench)}
     for name in normbench.__all__:
         assert getattr(normbench, name).__doc__

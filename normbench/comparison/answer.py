@@ -65,7 +65,7 @@ def _verdict(result: "Result") -> list[str]:
 
 def _mean(result: "Result", arm: Arm) -> str:
     built_in = result.measure.unit and arm.runs[0].is_built_in
-    return result.measure.amount(arm.score.mean) + (" of the test images right" if built_in else "")
+    return result.measure.amount(arm.score.mean) + (f" of the test {arm.runs[0].things} right" if built_in else "")
 
 
 def _one_seed(result: "Result", best: Arm, second: Arm, mean: str) -> list[str]:
@@ -82,7 +82,9 @@ def _tie(result: "Result", group: Sequence[Arm], mean: str) -> list[str]:
     tied = {arm.recipe for arm in group}
     hidden = max(max(-lead.low, lead.high) for pair, lead in result.leads.items() if tied.issuperset(pair))
     needed = result.seeds_needed(best.recipe, nearest.recipe)
-    few = "more test images" if has_examples(best, nearest) else f"more than {MOST_SEEDS:,} seeds per arm"
+    few = (
+        f"more test {best.runs[0].things}" if has_examples(best, nearest) else f"more than {MOST_SEEDS:,} seeds per arm"
+    )
     what_tells = f"about {roughly(needed)} seeds per arm" if math.isfinite(needed) else few
     return [
         f"{_listed([_said(result, arm) for arm in group])} cannot be told apart with {len(best.runs)} seeds; "

@@ -14,7 +14,7 @@ from normbench.checking import check
 from normbench.checking.price import Price
 from normbench.comparison.network import Swapped
 from normbench.comparison.own import OwnTraining
-from normbench.data import Dataset, Task, shape_of_inputs, title
+from normbench.data import Dataset, Samples, Task, shape_of_inputs, title
 from normbench.layers import OWN, label
 from normbench.swapping import normalizations, unknown
 from normbench.training import (
@@ -25,6 +25,8 @@ from normbench.training import (
     settings_checksum,
     train,
 )
+
+UNKNOWN = "; its source is not known, so that its runs are not kept for another call: give a version"
 
 
 @dataclass
@@ -50,17 +52,16 @@ class Candidate:
         """What a stored run's fingerprint must say to be one of this arm; no run says it if the source is not known."""
         return {"network": self.fingerprint, "build": self.build or f"unknown {uuid.uuid4().hex[:16]}"}
 
-    def seconds(self, data: Dataset) -> float:
+    def seconds(self, data: Dataset | Samples) -> float:
         """Estimate how long a run takes, from two epochs of few images, of which the first is to warm up.
 
         The network is trained for it, and forgotten.
         """
         net, self.net = self.net, None
         assert net is not None, "a network is timed once"
-        size, images, tests = self.recipe.batch_size, len(data.y_train), len(data.y_test)
+        size, (images, tests) = self.recipe.batch_size, data.sizes
         few = min(images, size * math.ceil(max(4, 128 / size)))
-        n_tests = math.ceil(tests * few / images)
-        part = replace(data.first(few), x_test=data.x_test[:n_tests], y_test=data.y_test[:n_tests])
+        part = data.cut(few, math.ceil(tests * few / images))
         started = time.perf_counter()
         try:
             run = train(net, part, replace(self.recipe, epochs=2), progress=False, check=False)
@@ -111,12 +112,12 @@ def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candi
 
 
 def _smallest_batch(task: Task, size: int) -> int:
-    return len(task.y_train) % size or size if isinstance(task, Dataset) else size
+    return task.sizes[0] % size or size if isinstance(task, (Dataset, Samples)) else size
 
 
 def _check(net: nn.Module, task: Task, batch_size: int) -> None:
     """Raise ValueError where it is known before that `net` cannot be trained."""
-    if isinstance(task, Dataset):
+    if isinstance(task, (Dataset, Samples)):
         check_network(net, task, batch_size)
     elif (example := task.example(2)) is not None:
         check_forward(net.to(task.device), example.to(task.device))
@@ -174,7 +175,7 @@ def original(network: Swapped, data: Task, batch_size: int, priced: Sequence[str
 def _batch(task: Task, size: int) -> Tensor | None:
     """Return so many inputs, some of them more than once if need be."""
     if isinstance(task, Dataset):
-        return task.standardize(task.x_train[:size])
+        return task.batch(size)[0]
     example = task.example(size)
     return None if example is None else example[torch.arange(size) % len(example)].to(task.device)
 
@@ -202,5 +203,9 @@ def _trained(data: Task) -> str:
             f"on {title(data.name)}: {len(data.classes)} classes, {len(data.y_train):,} training and "
             f"{len(data.y_test):,} test images {data.image_shape}"
         )
-    unknown = "; its source is not known, so that its runs are not kept for another call: give a version"
-    return f"trained by {data.name}" + (unknown if isinstance(data, OwnTraining) and not data.is_known else "")
+    if isinstance(data, Samples):
+        loss, metric = data.goal.loss_name, data.goal.name
+        parts = f"{data.sizes[0]:,} training and {data.sizes[1]:,} test samples {shape_of_inputs(data)}"
+        text = f"on {data.name}: {parts}, trained by {loss}, judged by {metric}"
+        return text + ("" if data.is_known else UNKNOWN)
+    return f"trained by {data.name}" + (UNKNOWN if isinstance(data, OwnTraining) and not data.is_known else "")

@@ -17,11 +17,11 @@ from normbench.comparison.own import OwnTraining, own_training, rates_of, train_
 from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
-from normbench.data import Dataset, Task
+from normbench.data import Dataset, Function, Goal, Samples, Task
 from normbench.device import choose_device
 from normbench.runs import Arms, Engine, local, opened
 from normbench.swapping import Make
-from normbench.training import BY_FUNCTION, OPTIMIZERS, Recipe, Trainer
+from normbench.training import BY_FUNCTION, ON_SAMPLES, OPTIMIZERS, Recipe, Trainer
 
 HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
 MOST_HELD_OUT = 10_000  # images
@@ -29,7 +29,7 @@ MOST_HELD_OUT = 10_000  # images
 
 def compare(
     build: str | Callable[..., nn.Module],
-    data: Dataset | None = None,
+    data: Dataset | Samples | Sequence[Any] | None = None,
     arms: Sequence[str | Make] | Mapping[str, str | Make] = defaults.ARMS,
     seeds: int = defaults.SEEDS,
     epochs: int | None = None,
@@ -37,7 +37,9 @@ def compare(
     folder: str | os.PathLike[str] = "runs/compare",
     *,
     train: str | Callable[..., Any] | None = None,
-    higher_is_better: bool = True,
+    loss: str | Function = "cross_entropy",
+    metric: str | Function | None = None,
+    higher_is_better: bool | None = None,
     version: str = "",
     inputs: Tensor | None = None,
     device: str | torch.device = "auto",
@@ -46,6 +48,8 @@ def compare(
     augment: str = "auto",
     weight_decay: float | None = None,
     decay_on: str = "weights",
+    amp: str | None = None,
+    pretrained: bool = False,
     workers: int = 1,
     engine: Engine | None = None,
     images: int | None = None,
@@ -72,7 +76,8 @@ def compare(
 
     Args:
         build: what makes the network, as `Swapped` takes it.
-        data: what to train and test on; None where `train` knows.
+        data: what to train and test on: images in memory, or samples of any shape: `Samples`, or torch data sets
+            (train, test) or (train, validation, test), whose items are (input, target). None where `train` knows.
         arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, RMS, DyT, none, …; "GN:8" for eight groups;
             "own" for the network as it is; "my_norms.py:MyNorm" for a layer of your own. Or a dict, in which a layer of
             your own is a function of the number of channels: {"BN": "BN", "mine": lambda channels: MyNorm(channels)}.
@@ -81,18 +86,26 @@ def compare(
         batch_size: training images per step, by default 128; several for an answer by batch size.
         folder: where finished runs are kept.
         train: a training function of your own, or its name: "my_project.py:train".
-        higher_is_better: whether the best arm is the one with the highest score.
-        version: stands for the source of `train` in what finished runs are known by, so that an edit trains nothing
-            anew; change it where the data or anything else that `train` uses has changed.
+        loss: for torch data sets: "cross_entropy", "mse", "bce", or a function of outputs and targets.
+        metric: for these: "accuracy", "mse", "mae", "loss", or a function of outputs and targets that returns a score
+            per example, (N,), or one for all; by default that of the loss.
+        higher_is_better: whether the best arm is the one with the highest score; by default as the metric has it, and
+            True for functions of your own.
+        version: stands for the source of `train`, or for torch data sets and a loss and metric of your own, in what
+            finished runs are known by, so that an edit trains nothing anew; change it where anything else has changed.
         inputs: a few inputs of the network, (n, …), where `train` knows the data: each arm's network is tried on them
             before it is trained, and the price of each arm is measured.
-        device: where `train` trains: cpu, cuda, … or auto. The built-in training uses that of `data`.
+        device: where `train` trains, or the built-in training on torch data sets: cpu, cuda, … or auto. On images in
+            memory it uses theirs.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
         rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function
             of your own has no default, and needs none if it does not take lr.
         augment: the random changes of training images, as in `Recipe`.
         weight_decay: by default that of the optimizer.
         decay_on: what it falls on: "weights", which leaves out biases and what normalizations train, or "all".
+        amp: "bf16" for automatic mixed precision in bfloat16; by default all is in float32.
+        pretrained: whether `build` returns trained weights. They are taken as they are; new layers follow the old ones
+            as in `swap`, on 64 training inputs. Seeds then decide the order and the random changes of the inputs.
         workers: runs side by side on this machine.
         engine: carries the runs out in another way, as `normbench.runs.on_ray` does.
         images: how many of the training images are used, a random subset; by default all.
@@ -111,16 +124,15 @@ def compare(
         augment=augment,
         weight_decay=weight_decay,  # type: ignore[arg-type]  # None stands for the optimizer's
         decay_on=decay_on,
+        amp=amp,
     )
     wanted = [replace(usual, norm=norm) for norm in makers]
     given = {norm: made for norm, made in makers.items() if is_of_a_user(norm)}
-    network = Swapped(build, given)
+    network = Swapped(build, given, pretrained)
     for norm in given:
         network.layer(norm)  # raises for a name of nothing
     if train is None:
-        if data is None:
-            raise ValueError("give data to train and test on, or a training function of your own: train=…")
-        used: Task = _shuffled(data).first(images)
+        used: Task = _data(data, Goal(loss, metric), version, device, augment).first(images)
         rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     else:
         asked: dict[str, object] = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
@@ -130,7 +142,9 @@ def compare(
         used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
         rates = rates_of(used, rates)
     plan = _plan(network, used, wanted, sizes, seeds, rates, price)
-    trainer = Trainer("train", plan.network, is_of_a_user=True)
+    trainer = Trainer(ON_SAMPLES if isinstance(used, Samples) else "train", plan.network, is_of_a_user=True)
+    if higher_is_better is None:
+        higher_is_better = used.goal.higher_is_better if isinstance(used, Samples) else True
     if train is not None:
         trainer = replace(trainer, name=BY_FUNCTION, train=train_by_function)
     demanded = {made.recipe.norm: made.demanded for made in plan.candidates if not made.failure}
@@ -153,7 +167,31 @@ def _sizes(batch_size: int | Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _images(data: Task) -> tuple[int, int] | None:
-    return (len(data.y_train), len(data.y_test)) if isinstance(data, Dataset) else None
+    return data.sizes if isinstance(data, (Dataset, Samples)) else None
+
+
+def _data(given: object, goal: Goal, version: str, device: str | torch.device, augment: str) -> Dataset | Samples:
+    """Return what is trained on. Raises ValueError for what is no data, and for options of other data."""
+    usual = goal == Goal()
+    if isinstance(given, Dataset):
+        if not usual:
+            raise ValueError("loss and metric are for torch data sets: give data=(train, test); images are classified")
+        return _shuffled(given)
+    if augment != "auto":
+        raise ValueError(f"augment {augment!r} is for images in memory; let your training set make its random changes")
+    if isinstance(given, Samples):
+        if not usual or version:
+            raise ValueError("Samples have a loss, a metric and a version of their own: give them there")
+        return given
+    if isinstance(given, (tuple, list)) and len(given) in (2, 3):
+        train, *validation, test = given
+        chosen_on = validation[0] if validation else None
+        place = str(choose_device(str(device)))
+        return Samples(train, test, goal.loss, goal.metric, chosen_on, version=version, at=place)
+    raise ValueError(
+        "give data to train and test on: normbench.load(…), or torch data sets (train, test) or (train, validation, "
+        f"test); or a training function of your own, train=…; got {type(given).__name__}"
+    )
 
 
 def _makers(arms: Sequence[str | Make] | Mapping[str, str | Make]) -> dict[str, str | Make]:
@@ -214,8 +252,8 @@ def _plan(
 
 def _for_rates(data: Task) -> Task:
     """Return what learning rates are chosen on: a part of the training images or, for a function, what it is told."""
-    if isinstance(data, Dataset):
-        return data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.y_train)))))
+    if isinstance(data, (Dataset, Samples)):
+        return data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * data.sizes[0]))))
     assert isinstance(data, OwnTraining)
     return data.choosing()
 
@@ -229,7 +267,7 @@ def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: 
         raise ValueError(f"rates must be above 0 and finite, got {list(rates)}")
     if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < 1:
         raise ValueError(f"give one or more batch sizes, each once and at least 1, got {list(sizes)}")
-    left = len(held_out.y_train) if isinstance(held_out, Dataset) else math.inf
+    left = held_out.sizes[0] if isinstance(held_out, (Dataset, Samples)) else math.inf
     if max(sizes) > left:
         raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
 
@@ -262,7 +300,8 @@ def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
         best = {recipe: best_rate(recipe, tried, trainings.measure(tried)) for recipe in recipes}
         failures |= {recipe: why_no_rate(recipe, tried) for recipe, rate in best.items() if rate is None}
         rates = {recipe: rate for recipe, rate in best.items() if rate is not None}
-    trainings.tell(f"Seeds{', on the test images' if isinstance(plan.data, Dataset) else ''}{batches}:")
+    tested = f", on the test {plan.data.things}" if isinstance(plan.data, (Dataset, Samples)) else ""
+    trainings.tell(f"Seeds{tested}{batches}:")
     chosen = [replace(recipe, lr=rate) for recipe, rate in rates.items()]
     trained = trainings.run(chosen, range(1, plan.seeds + 1), plan.data)
     failures |= {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
@@ -272,7 +311,7 @@ def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
 
 
 def _scored_on(held_out: Task) -> str:
-    if isinstance(held_out, Dataset):
-        return f"on {len(held_out.y_test):,} held-out training images"
+    if isinstance(held_out, (Dataset, Samples)):
+        return f"on {held_out.sizes[1]:,} held-out {held_out.things}"
     assert isinstance(held_out, OwnTraining)
     return "on the validation split" if held_out.takes("split") else "each with a seed of its own"

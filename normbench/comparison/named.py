@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from normbench.comparison.neighbours import first_on_path
-from normbench.training.source import source_checksum
+from normbench.source import source_checksum
 
 
 @dataclass(frozen=True)

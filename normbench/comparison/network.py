@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from normbench.comparison.named import Named
-from normbench.data import Task
+from normbench.data import Dataset, Samples, Task
 from normbench.device import seeded
 from normbench.layers import OWN, parse
 from normbench.swapping import Make, normalizations, swapped
 from normbench.training import Recipe, build_checksum, labels
 
 Build = Callable[..., nn.Module]
+
+FOLLOWED = 64  # training inputs on which new layers follow those of a pretrained network
 
 
 class ThreeTimes(nn.Module):
@@ -38,10 +40,12 @@ class Swapped:
             accepts, as far as the data say them.
         makers: what makes normalization layers of the user's own, by norm: functions of the number of channels, or
             their names, as that of the network.
+        pretrained: whether the function returns trained weights, so that new layers follow the old ones.
     """
 
     network: str | Build
     makers: Mapping[str, str | Make] = field(default_factory=dict, hash=False)
+    pretrained: bool = False
     _function: Named = field(init=False, repr=False, compare=False)
     _of_makers: Mapping[str, Named] = field(init=False, repr=False, compare=False)
 
@@ -56,9 +60,20 @@ class Swapped:
 
         Raises ValueError if it cannot be found, built or swapped.
         """
-        example = data.example(2)
+        example = self._inputs(data)
         example = None if example is None else example.cpu()
-        return swapped(self.original(data, recipe.seed), self.layer(recipe.norm), example=example)[0]
+        return swapped(self.original(data, recipe.seed), self.layer(recipe.norm), example, self.pretrained)[0]
+
+    def _inputs(self, data: Task) -> Tensor | None:
+        if not self.pretrained:
+            return data.example(2)
+        with seeded(0):  # of their random changes
+            inputs = data.batch(FOLLOWED)[0] if isinstance(data, (Dataset, Samples)) else data.example(FOLLOWED)
+        if inputs is None:
+            raise ValueError(
+                "pretrained needs inputs=…, a few dozen of those in training: new layers follow the old on them"
+            )
+        return inputs
 
     def layer(self, norm: str) -> str | Make:
         """Return what `swap` takes for a norm: the norm itself, or the function that makes the user's own layer."""

@@ -220,7 +220,8 @@ class Comparison:
         names = {arm.runs[0].dataset for result in self.results for arm in result.tried.values()}
         if any(name.endswith(RATES_TRIED) for name in names):
             return "by a training with a seed of its own, scored on the same examples"
-        return ("on held-out training images" if self.is_built_in else "on the validation split") if names else ""
+        things = next((arm.runs[0].things for arm in self.arms.values()), "images")
+        return (f"on held-out {things}" if self.is_built_in else "on the validation split") if names else ""
 
     @property
     def answer(self) -> str:
@@ -254,7 +255,7 @@ class Comparison:
         for batches, result in self.titled.items():
             if result.arms:
                 drawn[f"{result.measure.name.capitalize()}{batches}"] = figures.plot_arms(result.arms)
-            if result.arms and all(run.is_built_in for arm in result.arms.values() for run in arm.runs):
+            if result.arms and all("train_accuracy" in run.last for arm in result.arms.values() for run in arm.runs):
                 drawn[f"Curves{batches}"] = figures.plot_seeds(result.arms)
             if result.tried:
                 drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normbench.comparison.candidates import Candidate
-from normbench.data import Dataset, Task
+from normbench.data import Dataset, Samples, Task
 from normbench.runs import Arms, Engine, Measure, arms, measure_of, read, run_all, stored
 from normbench.runs.engines import threads_of_a_worker
 from normbench.training import Recipe, Trainer
@@ -112,7 +112,7 @@ def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Ta
     total = sum(counts.total for counts in left.values())
     if not total:
         return ""
-    if not isinstance(data, Dataset):
+    if not isinstance(data, (Dataset, Samples)):
         return f"Runs to go: {total}. If you stop them, the same command resumes."
     with threads_of_a_worker(workers, data):
         seconds = sum(n * candidate.seconds(data) for candidate in made if (n := left[candidate.recipe].total))

@@ -2,20 +2,29 @@
 
 from normbench.data.augmenting import AUGMENTATIONS, affine_matrices, augmentation, crop_flip_matrices, warp
 from normbench.data.dataset import HELD_OUT, Dataset
+from normbench.data.goal import ACCURACY, LOSSES, METRICS, Function, Goal
 from normbench.data.known import DATASETS, is_held_out, title
 from normbench.data.loading import load
+from normbench.data.samples import Samples, known_labels
 from normbench.data.task import Task, shape_of_inputs
 
 __all__ = [
+    "ACCURACY",
     "AUGMENTATIONS",
     "DATASETS",
     "HELD_OUT",
+    "LOSSES",
+    "METRICS",
     "Dataset",
+    "Function",
+    "Goal",
+    "Samples",
     "Task",
     "affine_matrices",
     "augmentation",
     "crop_flip_matrices",
     "is_held_out",
+    "known_labels",
     "load",
     "shape_of_inputs",
     "title",

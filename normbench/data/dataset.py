@@ -57,6 +57,24 @@ class Dataset:
         return self.image_shape[0] == 1
 
     @property
+    def things(self) -> str:
+        """Return what a message calls the examples."""
+        return "images"
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Return the numbers of training and test images."""
+        return len(self.y_train), len(self.y_test)
+
+    def batch(self, n: int) -> tuple[Tensor, Tensor]:
+        """Return the first `n` training images, standardized, and their labels."""
+        return self.standardize(self.x_train[:n]), self.y_train[:n]
+
+    def cut(self, n_train: int, n_test: int) -> "Dataset":
+        """Return the first images of both parts, so many of each."""
+        return replace(self.first(n_train), x_test=self.x_test[:n_test], y_test=self.y_test[:n_test])
+
+    @property
     def tests(self) -> int:
         """Return the number of test images."""
         return len(self.y_test)

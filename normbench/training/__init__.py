@@ -6,13 +6,14 @@ from normbench.training.loop import train, train_epoch
 from normbench.training.optimizers import OPTIMIZERS
 from normbench.training.placing import placed
 from normbench.training.recipe import USUAL_L1, Recipe, labels
-from normbench.training.run import BY_FUNCTION, FROM_TABLE, Run
+from normbench.training.run import BY_FUNCTION, FROM_TABLE, ON_SAMPLES, Run
 from normbench.training.testing import predict, scores
 from normbench.training.trainer import Trainer
 
 __all__ = [
     "BY_FUNCTION",
     "FROM_TABLE",
+    "ON_SAMPLES",
     "OPTIMIZERS",
     "USUAL_L1",
     "Recipe",

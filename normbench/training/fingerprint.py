@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from normbench.device import seeded
-from normbench.training.source import source_checksum
+from normbench.source import source_checksum
 
 
 @torch.no_grad()

@@ -4,12 +4,13 @@ import math
 import os
 import time
 from dataclasses import asdict
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from normbench.data import Dataset, Task, augmentation, shape_of_inputs
+from normbench.data import Dataset, Samples, Task, augmentation, shape_of_inputs
 from normbench.device import device_name, seeded
 from normbench.layers import BatchRenorm
 from normbench.training.checkpoint import Checkpoint
@@ -18,17 +19,19 @@ from normbench.training.fingerprint import network_fingerprint
 from normbench.training.optimizers import Optimizers
 from normbench.training.penalty import Penalty
 from normbench.training.placing import placed
+from normbench.training.precision import InBfloat16
 from normbench.training.progress import epochs_bar
 from normbench.training.provenance import commit, versions
 from normbench.training.recipe import Recipe
-from normbench.training.run import Run
+from normbench.training.run import ON_SAMPLES, Run
+from normbench.training.samples import OnSamples, check_recipe
 from normbench.training.step import Step
 from normbench.training.testing import predict, scores, worst_mistakes
 
 
 def train(
     net: nn.Module,
-    data: Dataset,
+    data: Dataset | Samples,
     recipe: Recipe,
     *,
     progress: bool = True,
@@ -43,8 +46,9 @@ def train(
     while they are trained, PyTorch's, NumPy's and Python's generators are the training's own.
 
     Args:
-        net: from standardized images (N, C, H, W) to logits or log-probabilities (N, classes). It is trained in place;
-            its normalizations are its own, whatever `recipe.norm` says of them.
+        net: from standardized images (N, C, H, W) to logits or log-probabilities (N, classes); for samples from their
+            inputs to what the loss takes. It is trained in place; its normalizations are its own, whatever
+            `recipe.norm` says of them.
         data: what to train and test on.
         recipe: the training.
         progress: whether to show a progress bar.
@@ -58,66 +62,124 @@ def train(
     stops being finite; OSError where the checkpoint cannot be written.
     """
     used = data.first(recipe.images)
-    n = len(used.y_train)
+    n = used.sizes[0]
     if recipe.batch_size > n:
-        raise ValueError(f"batch_size {recipe.batch_size} is above the {n} training images of {data.name}")
+        raise ValueError(f"batch_size {recipe.batch_size} is above the {n} training {used.things} of {data.name}")
+    if isinstance(used, Samples):
+        check_recipe(recipe)
     if check:
         check_network(net, used, recipe.batch_size)
-    fingerprint = identity(net, data)
-    net = placed(net, data.device, used.standardize(used.x_train[:2]))
+    fingerprint, parameters = identity(net, data), sum(p.numel() for p in net.parameters())
+    net = placed(net, data.device, used.batch(2)[0])
+    net = InBfloat16(net) if recipe.amp else net
     steps = recipe.epochs * math.ceil(n / recipe.batch_size)
     for layer in net.modules():
         if isinstance(layer, BatchRenorm):
             layer.plan(steps)
     optimizers = Optimizers(recipe.optimizer, net, recipe.lr, recipe.weight_decay, steps, recipe.decay_on)
-    step = Step(used, net, optimizers, Penalty(net, recipe.l1, recipe.l2, recipe.proximal), recorded)
+    penalty = Penalty(net, recipe.l1, recipe.l2, recipe.proximal)
     generator = torch.Generator().manual_seed(recipe.seed)
+    course: Course
+    if isinstance(used, Samples):
+        course = OnSamples(used, net, optimizers, penalty, recipe, generator)
+    else:
+        step = Step(used, net, optimizers, penalty, recorded and not recipe.amp)
+        course = OnImages(used, step, recipe, generator)
     training = asdict(recipe) | {"dataset": data.name, "device": device_name(data.device)} | fingerprint
     with seeded(_seed_of_steps(recipe.seed), data.device) as generators:
         saved = Checkpoint(checkpoint, training, generator, net=net, optimizers=optimizers, generators=generators)
-        history, outputs, seconds = _epochs(recipe, used, step, generator, saved, progress)
-    probabilities = outputs.exp()
+        history, seconds = _epochs(recipe, course, optimizers, saved, progress)
     return Run(
         recipe=recipe,
         dataset=data.name,
         history=tuple(history),
-        correct=(probabilities.argmax(dim=1) == data.y_test).cpu(),
-        parameters=sum(p.numel() for p in net.parameters()),
+        parameters=parameters,
         seconds=seconds,
         device=device_name(data.device),
-        mistakes=worst_mistakes(probabilities, data.y_test),
         test_set=data.test_set,
         fingerprint=fingerprint,
         versions=versions(),
         commit=commit(),
-        probabilities=probabilities.cpu(),
+        **course.outcome(),
     )
 
 
+class Course(Protocol):
+    """The epochs and tests of one training."""
+
+    def epoch(self) -> dict[str, float]:
+        """Train on everything once; return the row as `Run` has it, but for tests."""
+
+    def test(self) -> dict[str, float]:
+        """Return the scores of the test set, as `Run` has them."""
+
+    def said(self, row: dict[str, float]) -> str:
+        """Say what a row's test gave."""
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what a run has of the last test: fields of `Run`."""
+
+
+class OnImages:
+    """The epochs and tests of one training on images in memory.
+
+    Args:
+        data: what to train and test on.
+        step: takes a step.
+        recipe: the training.
+        generator: decides the order of the images and their random changes.
+    """
+
+    def __init__(self, data: Dataset, step: Step, recipe: Recipe, generator: torch.Generator):
+        self.data, self.step, self.recipe, self.generator = data, step, recipe, generator
+        self.x_test = data.standardize(data.x_test)
+        self.outputs = torch.empty(0)
+
+    def epoch(self) -> dict[str, float]:
+        """Train on every image once; return the row as `Run` has it, but for tests."""
+        return train_epoch(self.recipe, self.data, self.step, self.generator)
+
+    def test(self) -> dict[str, float]:
+        """Return test_loss and test_accuracy, as `Run` has them."""
+        self.outputs = predict(self.step.net, self.x_test, self.recipe.mirrored)
+        return scores("test", self.outputs, self.data.y_test)
+
+    def said(self, row: dict[str, float]) -> str:
+        """Say what a row's test gave."""
+        return f"test {row['test_accuracy']:.2f} %, loss {row['test_loss']:.4f}"
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what a run has of the last test: fields of `Run`."""
+        probabilities = self.outputs.exp()
+        return {
+            "correct": (probabilities.argmax(dim=1) == self.data.y_test).cpu(),
+            "mistakes": worst_mistakes(probabilities, self.data.y_test),
+            "probabilities": probabilities.cpu(),
+        }
+
+
 def _epochs(
-    recipe: Recipe, data: Dataset, step: Step, generator: torch.Generator, saved: Checkpoint, progress: bool
-) -> tuple[list[dict[str, float]], Tensor, float]:
-    """Train and test epoch by epoch; return the history, the last log-probabilities of the test images, the seconds."""
+    recipe: Recipe, course: Course, optimizers: Optimizers, saved: Checkpoint, progress: bool
+) -> tuple[list[dict[str, float]], float]:
+    """Train and test epoch by epoch; return the history and the seconds."""
     history, seconds_before = saved.restore()
-    if step.optimizers.steps != len(history) * math.ceil(len(data.y_train) / recipe.batch_size):
+    if optimizers.steps != len(history) * (len(optimizers.rates) // recipe.epochs):
         raise ValueError(f"{saved.path} is broken; delete it to start anew")
-    started, x_test = time.perf_counter() - seconds_before, data.standardize(data.x_test)
-    outputs = None
+    started = time.perf_counter() - seconds_before
+    if len(history) == recipe.epochs:  # the checkpoint is that of a finished training
+        course.test()
     bar = epochs_bar(recipe.epochs, recipe.label, progress, done=len(history))
     for epoch in bar:
         epoch_started = time.perf_counter()
-        row: dict[str, float] = {"epoch": epoch} | train_epoch(recipe, data, step, generator)
-        outputs = predict(step.net, x_test, recipe.mirrored)
-        row |= scores("test", outputs, data.y_test)
+        row: dict[str, float] = {"epoch": epoch} | course.epoch()
+        row |= course.test()
         row["seconds"] = time.perf_counter() - epoch_started
         history.append(row)
-        bar.set_postfix_str(f"test {row['test_accuracy']:.2f} %, loss {row['test_loss']:.4f}", refresh=False)
+        bar.set_postfix_str(course.said(row), refresh=False)
         _check_finite(recipe, row)
         saved.save(history, time.perf_counter() - started)
     bar.close()
-    if outputs is None:  # the checkpoint is that of a finished training
-        outputs = predict(step.net, x_test, recipe.mirrored)
-    return history, outputs, time.perf_counter() - started
+    return history, time.perf_counter() - started
 
 
 def train_epoch(recipe: Recipe, data: Dataset, step: Step, generator: torch.Generator) -> dict[str, float]:
@@ -147,7 +209,8 @@ def _seed_of_steps(seed: int) -> int:
 
 def identity(net: nn.Module, data: Task) -> dict[str, str]:
     """Return what a run of `net` on `data` is known by: the run's `fingerprint`."""
-    return {"data": data.fingerprint, "network": network_fingerprint(net, shape_of_inputs(data)), "trainer": "train"}
+    trainer = ON_SAMPLES if isinstance(data, Samples) else "train"
+    return {"data": data.fingerprint, "network": network_fingerprint(net, shape_of_inputs(data)), "trainer": trainer}
 
 
 def _check_finite(recipe: Recipe, row: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ from normbench.data import AUGMENTATIONS
 from normbench.layers import label, parse
 from normbench.training.decay import DECAY_ON, WEIGHTS
 from normbench.training.optimizers import OPTIMIZERS
+from normbench.training.precision import AMP
 
 USUAL_L1 = 1e-4  # as in the published studies
 
@@ -53,6 +54,8 @@ class Recipe:
     decay_on: str = WEIGHTS
     """What weight decay falls on: weights, which leaves out biases and what normalizations train, such as γ and β; or
     all parameters."""
+    amp: str | None = None
+    """bf16 for automatic mixed precision in bfloat16; by default all is in float32."""
     augment: str = "auto"
     """Random changes of training images: affine (turn, stretch, move), crop-flip, none, or
     auto: affine for grey images, crop-flip for colour."""
@@ -80,6 +83,8 @@ class Recipe:
             raise ValueError(f"lr must be finite and above 0, got {self.lr}")
         parse(self.norm)  # raises for an unknown name
         _check_choice("decay_on", self.decay_on, DECAY_ON)
+        if self.amp is not None:
+            _check_choice("amp", self.amp, AMP)
         _check_choice("augment", self.augment, ("auto", *AUGMENTATIONS))
         if self.proximal and not self.l1:
             raise ValueError(f"proximal is a way to apply l1, which is 0; set l1 too, for example to {USUAL_L1:g}")
@@ -115,11 +120,15 @@ DETAILS = {
     "optimizer": "{}",
     "weight_decay": "weight decay {:g}",
     "decay_on": "weight decay on {}",
+    "amp": "{}",
     "augment": "{} augmentation",
     "mirrored": "mirrored: {}",
     "images": "{} images",
     "seed": "seed {}",
 }
+
+# What None stands for in them.
+NOT_GIVEN = {"images": "all", "amp": "float32"}
 
 
 def labels(recipes: Iterable[Recipe]) -> dict[Recipe, str]:
@@ -141,7 +150,7 @@ def labels(recipes: Iterable[Recipe]) -> dict[Recipe, str]:
 
 
 def _detail(name: str, value: object) -> str:
-    text = DETAILS[name].format("all" if value is None else value)
+    text = DETAILS[name].format(NOT_GIVEN.get(name) if value is None else value)
     return text.removesuffix("s") if value == 1 else text
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from normbench.training.recipe import Recipe
 
 DIVERGED, OUT_OF_MEMORY, RAISED = "diverged", "out of memory", "raised"
-BY_FUNCTION, FROM_TABLE = "function", "table"  # trainers: a function of the user's own, and whatever made a table
+# Trainers: the built-in one on samples of any shape, a function of the user's own, and whatever made a table.
+ON_SAMPLES, BY_FUNCTION, FROM_TABLE = "samples", "function", "table"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,11 @@ class Run:
     def is_built_in(self) -> bool:
         """Whether normbench trained it by its recipe; what else trains knows its own epochs and batches."""
         return self.fingerprint.get("trainer") not in (BY_FUNCTION, FROM_TABLE)
+
+    @property
+    def things(self) -> str:
+        """What its examples are called."""
+        return "samples" if self.fingerprint.get("trainer") == ON_SAMPLES else "images"
 
     @property
     def raised(self) -> bool:

@@ -22,7 +22,7 @@ MOST = 10_000  # characters of a plain value: longer ones are data
 KEPT_IN = ("stdlib", "platstdlib", "purelib", "platlib")
 PLACES = (*map(sysconfig.get_path, KEPT_IN), *site.getsitepackages())
 INSTALLED = tuple({Path(place).resolve() for place in (*PLACES, site.getusersitepackages())})
-OURS = Path(__file__).resolve().parent.parent
+OURS = Path(__file__).resolve().parent
 
 
 def source_checksum(things: Iterable[object]) -> str:
