@@ -16,9 +16,8 @@ from normbench.words import fixed
 
 NORMS = ("BN", "GN", "LN", "IN")
 EPS = 1e-5  # as the layers have it
-CHANNELS = ("blue", "green", "yellow", "brown")
-# Study C's batch: 4 images (a block each) of 4 channels (a line each) of 2x2 pixels, row by row. Published are
-# image 1 and every blue channel; the other 36 cells are ours.
+# Study C's batch: 4 images (a block each) of 4 channels (a line each; there blue, green, yellow and brown) of
+# 2x2 pixels, row by row. Published are image 1 and the first channel of all; the other 36 cells are ours.
 EXAMPLE = torch.tensor(
     [
         [[-3, -2, 1, -1], [2, -2, 2, 1], [3, -3, 2, 0], [2, 0, 3, -3]],
@@ -115,22 +114,22 @@ def steps(x: Tensor, nm: str, number: int = 1, groups: int = 2) -> str:
     if not 1 <= number <= len(worked):
         raise ValueError(f"{nm} has the sets 1 to {len(worked)} here, not {number}")
     member, w = sets(nm, x.shape, groups) == number - 1, worked[number - 1]
-    places = [f"image {image + 1} {CHANNELS[channel]}" for image, channel, *_ in member.nonzero().tolist()]
+    places = [f"image {image + 1} channel {channel + 1}" for image, channel, *_ in member.nonzero().tolist()]
     blocks = {place: [v for p, v in zip(places, w.values) if p == place] for place in places}
     lines = [
         f"{nm}, set {number} of {len(worked)}: {w.n} numbers",
-        *(f"   {place:<16}{' '.join(f'{show(v):>5}' for v in block)}" for place, block in blocks.items()),
+        *(f"   {place:<18}{' '.join(f'{show(v):>5}' for v in block)}" for place, block in blocks.items()),
         f"1. sum         {' + '.join(f'({show(sum(block))})' for block in blocks.values())} = {show(w.total)}",
         f"2. mean        μ = {show(w.total)} / {w.n} = {show(w.mean)}",
         f"3. squares     Σ (x − μ)² = {show(w.squares)}",
         f"4. variance    σ² = {show(w.squares)} / {w.n} = {show(w.variance)}",
-        f"5. deviation   σ = √{show(w.variance)} = {show(w.deviation)}",
+        f"5. std. dev.   σ = √{show(w.variance)} = {show(w.deviation)}",
         f"6. normalized  y = (x − μ) / √(σ² + ε), with ε = {EPS:g}\n",
-        f"   {'':<16}{'x':>6}{'x − μ':>10}{'(x − μ)²':>10}{'y':>10}",
+        f"   {'':<18}{'x':>6}{'x − μ':>10}{'(x − μ)²':>10}{'y':>10}",
     ]
     for place, v, y in zip(places, w.values, w.normalized):
         columns = "".join(f"{fixed(value, 4):>10}" for value in (v - w.mean, (v - w.mean) ** 2, y))
-        lines.append(f"   {place:<16}{show(v):>6}{columns}")
+        lines.append(f"   {place:<18}{show(v):>6}{columns}")
     return "\n".join(lines)
 
 

@@ -14,7 +14,10 @@ GITHUB = "https://github.com/"
 
 def address(folder: Path = CHECKOUT) -> str:
     """Return where anybody can clone the project: the Repository of [project.urls] in pyproject.toml, or ""."""
-    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    file = folder / "pyproject.toml"
+    if not file.exists():  # somebody copied the parts that the notebook needs
+        return ""
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
     return project.get("urls", {}).get("Repository", "").removesuffix("/").removesuffix(".git")
 
 

@@ -251,7 +251,7 @@ EXPERIMENTS = {
         "cifar10",
         tuple(GHOSTS_ON_CIFAR10.values()),
         range(100, 108),
-        {"cifar10_ghosts": figures.plot_ghosts},
+        {"cifar10_ghosts": figures.plot_ghosts, "cifar10_ghosts_statistics": figures.plot_statistics},
         trainer=SPLITTING,
     ),
     "small_batches_rates": Experiment(
@@ -280,7 +280,7 @@ EXPERIMENTS = {
         "mnist",
         tuple(BY_GHOST.values()),
         range(100, 125),
-        {"ghosts": figures.plot_ghosts},
+        {"ghosts": figures.plot_ghosts, "ghosts_statistics": figures.plot_statistics},
         trainer=SPLITTING,
     ),
     "penalties": Experiment(
@@ -303,10 +303,7 @@ EXPERIMENTS = {
         "mnist",
         STUDY_C,
         range(1, 9),
-        {
-            "study_c": plot_seeds,
-            "study_c_without_in": lambda arms: plot_seeds(_of(arms, STUDY_C[:3])),
-        },
+        {"study_c": plot_seeds},
         kept_in="penalties",
     ),
     "luck": Experiment(

@@ -6,23 +6,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from normbench.figures import WIDTH, styled
+from normbench.data import Dataset
+from normbench.data import title as data_title
+from normbench.figures import WIDTH, caption, styled
 from normbench.layers import NORMALIZATIONS, colour
+from normbench.training import Run
 from normbench.words import fixed
-from study.by_hand import CHANNELS, EXAMPLE, Worked, normalize_by_hand, sets, work_all
+from study.by_hand import EXAMPLE, Worked, normalize_by_hand, sets, work_all
 
 # Of the scheme: few enough to be taken in at once.
 IMAGES_SHOWN, CHANNELS_SHOWN, GROUPS_SHOWN = 3, 4, 2
 
-# By Okabe & Ito, but for the brown: colour-blind readers can distinguish them, too. Sets that lie within one image
-# have that image's hue, so that the hues of channels mean channels alone.
-CHANNEL_HUES = ("#0072B2", "#009E73", "#E8C800", "#8B5A2B")
-IMAGE_HUES = ("#CC79A7", "#E69F00", "#56B4E9", "#777777")
-STRENGTHS = (0.45, 0.15, 0.7, 0.28)  # of the sets within one image, neighbours far apart
 PITCH = 2.5  # from one channel to the next, where a pixel is 1 wide
 GAPS = {"BN": 0.5, "GN": 1.3, "LN": 1.3, "IN": 1.9}  # between images; but for BN's, the results stand there
 HEIGHTS = {"BN": 11.2, "GN": 13.2, "LN": 13.2, "IN": 15.6}  # of four images with their results, in pixels
@@ -31,7 +28,7 @@ MARGIN = 0.15  # of a frame around its cells
 
 @styled
 def plot_normalizations() -> Figure:
-    """Plot which activations share one mean and deviation: a frame around each set, one of them filled."""
+    """Plot which activations share one mean and standard deviation: a frame around each set, one of them filled."""
     # Height and width of a set, in images and channels.
     shapes = {
         "BN": (IMAGES_SHOWN, 1),
@@ -39,14 +36,18 @@ def plot_normalizations() -> Figure:
         "LN": (1, CHANNELS_SHOWN),
         "IN": (1, 1),
     }
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6))
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 5.9))
     for axes, (nm, (height, width)) in zip(grid.flat, shapes.items()):
         _draw_sets(axes, height, width, colour(nm))
-        axes.set_title(_heading(nm), loc="center", color=colour(nm))
-        axes.set_xlabel(f"{IMAGES_SHOWN * CHANNELS_SHOWN // (height * width)} means and deviations")
+        axes.set_title(_heading(nm), loc="center")
+        axes.set_xlabel(f"channels → {IMAGES_SHOWN * CHANNELS_SHOWN // (height * width)} means")
     for axes in grid[:, 0]:
-        axes.set_ylabel("images of a batch")
-    figure.supxlabel("channels", size=12)
+        axes.set_ylabel("← images")
+    caption(
+        figure,
+        "What shares one mean and one standard deviation",
+        "One frame, one mean. A cell is one channel of one image.",
+    )
     return figure
 
 
@@ -78,7 +79,7 @@ def _only_labels(axes: Axes) -> None:
 
 @styled
 def plot_by_hand(nm: str, groups: int = 2) -> Figure:
-    """Plot `EXAMPLE`, the cells that share one mean and deviation in one colour and one frame.
+    """Plot `EXAMPLE`, the cells that share one mean and standard deviation in one frame.
 
     Raises ValueError as `by_hand.sets` does.
     """
@@ -91,13 +92,13 @@ def plot_by_hand(nm: str, groups: int = 2) -> Figure:
 
 @styled
 def plot_all_by_hand() -> Figure:
-    """Plot `plot_by_hand` for the four: above BN and LN, and below each the one with smaller sets, GN and IN."""
-    figure, grid = plt.subplots(2, 2, figsize=(8, 10.4), height_ratios=(HEIGHTS["LN"], HEIGHTS["IN"]))
-    for axes, nm in zip(grid.flat, ("BN", "LN", "GN", "IN")):
+    """Plot `plot_by_hand` for the four, in the order of `plot_normalizations`."""
+    figure, grid = plt.subplots(2, 2, figsize=(8.4, 11), height_ratios=(HEIGHTS["GN"], HEIGHTS["IN"]))
+    for axes, nm in zip(grid.flat, ("BN", "GN", "LN", "IN")):
         _draw_batch(axes, EXAMPLE, nm, GROUPS_SHOWN)
         _explain(axes, nm, work_all(EXAMPLE, nm, GROUPS_SHOWN))
     for axes in grid.flat:  # one scale for all
-        axes.set_ylim(HEIGHTS["LN" if axes in grid[0] else "IN"], -0.3)
+        axes.set_ylim(HEIGHTS["GN" if axes in grid[0] else "IN"], -0.3)
     return figure
 
 
@@ -111,69 +112,99 @@ def plot_before_and_after(nm: str, groups: int = 2) -> Figure:
     figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 2.6 + 0.6 * HEIGHTS[_layout(nm, groups)]))
     _draw_batch(top, EXAMPLE, nm, groups)
     _explain(top, nm, worked)
-    _draw_batch(bottom, normalize_by_hand(EXAMPLE, nm, groups), nm, groups, digits=2)
-    bottom.set_title("Normalized: (x − μ) / √(σ² + ε), with the μ and σ above", pad=30)
+    _draw_batch(bottom, normalize_by_hand(EXAMPLE, nm, groups), nm, groups, digits=1)
+    bottom.set_title("Normalized with the μ and σ above", pad=42)
     return figure
 
 
 def _layout(nm: str, groups: int) -> str:
     """Return whose layout is taken: GN with a group per channel is IN, and is drawn like it."""
-    return "IN" if (nm, groups) == ("GN", len(CHANNELS)) else nm
+    return "IN" if (nm, groups) == ("GN", EXAMPLE.shape[1]) else nm
 
 
 def _explain(axes: Axes, nm: str, worked: Sequence[Worked]) -> None:
-    axes.set_title(f"{_heading(nm)}\n{len(worked)} means and deviations", color=colour(nm), pad=62)
+    axes.set_title(f"{_heading(nm)}\n{len(worked)} means and standard deviations", pad=74)
     text = f"each over {worked[0].n} numbers:\n{NORMALIZATIONS[nm].shares}"
-    axes.annotate(text, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points")
+    axes.annotate(text, (0, 1), (0, 40), xycoords="axes fraction", textcoords="offset points")
 
 
 def _draw_batch(axes: Axes, x: torch.Tensor, nm: str, groups: int, digits: int = 0) -> None:
-    """Draw a batch x (N, C, 2, 2): a row per image, a column per channel, the cells coloured by their set."""
+    """Draw a batch x (N, C, 2, 2): a row per image, a column per channel, a frame around each set."""
     images, channels = x.shape[:2]
     member, worked = sets(nm, x.shape, groups), work_all(x, nm, groups)
     layout = _layout(nm, groups)
     pitch = 2 + GAPS[layout]
     for i, result in enumerate(worked):
-        hue, strength = _tint(nm, i, len(worked) // images)
-        edge = _mix(hue, "black", 0.65)
-        _frame(axes, member == i, pitch, edge, _mix(hue, "white", strength / 2), result)
+        _frame(axes, member == i, pitch, result)
         for n, c, row, column in torch.nonzero(member == i).tolist():
-            place = (PITCH * c + column, pitch * n + row)
-            _cell(axes, place, fixed(x[n, c, row, column].item(), digits), _mix(hue, "white", strength))
+            _cell(axes, (PITCH * c + column, pitch * n + row), fixed(x[n, c, row, column].item(), digits))
     axes.set(xlim=(-0.3, PITCH * channels - 0.2), ylim=(HEIGHTS[layout], -0.3))
-    axes.set(xticks=[PITCH * c + 1 for c in range(channels)], xticklabels=CHANNELS[:channels])
+    axes.set(xticks=[PITCH * c + 1 for c in range(channels)], xticklabels=range(1, channels + 1), xlabel="channels")
     axes.set(yticks=[pitch * n + 1 for n in range(images)], yticklabels=range(1, images + 1), ylabel="images")
     axes.tick_params(top=False, labeltop=True, labelbottom=False)
+    axes.xaxis.set_label_position("top")
     _only_labels(axes)
 
 
-Colour = str | tuple[float, ...]
-
-
-def _frame(axes: Axes, inside: torch.Tensor, pitch: float, edge: Colour, background: Colour, worked: Worked) -> None:
+def _frame(axes: Axes, inside: torch.Tensor, pitch: float, worked: Worked) -> None:
     """Draw the frame around the cells that are `inside` (N, C, H, W), with their mean and deviation below it."""
     rows, columns = (torch.nonzero(inside.any(dim=other).any(dim=-1).any(dim=-1)) for other in (1, 0))
     left, right = columns.min().item() * PITCH, columns.max().item() * PITCH + 2
     top, bottom = rows.min().item() * pitch, rows.max().item() * pitch + 2
     corner, size = (left - MARGIN, top - MARGIN), (right - left + 2 * MARGIN, bottom - top + 2 * MARGIN)
-    axes.add_patch(Rectangle(corner, *size, facecolor=background, edgecolor=edge, linewidth=2.5))
+    style = {"facecolor": plt.rcParams["grid.color"], "edgecolor": plt.rcParams["text.color"], "linewidth": 2.5}
+    axes.add_patch(Rectangle(corner, *size, **style))
     between = "   " if right - left > 2 else "\n"
     text = f"μ = {fixed(worked.mean, 3)}{between}σ = {fixed(worked.deviation, 3)}"
-    axes.text((left + right) / 2, bottom + 0.25, text, color=edge, size=10, ha="center", va="top")
+    axes.text((left + right) / 2, bottom + 0.25, text, size=11, ha="center", va="top")
 
 
-def _tint(nm: str, number: int, per_image: int) -> tuple[str, float]:
-    """Return hue and strength of a set: sets of batch norm have the hue of a channel, the others that of an image."""
-    if nm == "BN":
-        return CHANNEL_HUES[number], STRENGTHS[0]
-    image, place = divmod(number, per_image)
-    return IMAGE_HUES[image], STRENGTHS[place]
-
-
-def _mix(color: str, other: str, share: float) -> tuple[float, ...]:
-    return tuple(share * a + (1 - share) * b for a, b in zip(to_rgb(color), to_rgb(other)))
-
-
-def _cell(axes: Axes, corner: tuple[float, float], text: str, color: Colour) -> None:
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="white"))
+def _cell(axes: Axes, corner: tuple[float, float], text: str) -> None:
+    background = plt.rcParams["axes.facecolor"]
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=background, edgecolor=plt.rcParams["grid.color"]))
     axes.text(corner[0] + 0.5, corner[1] + 0.53, text, ha="center", va="center", size=12)
+
+
+MISTAKES = 6  # images in a grid of all models
+
+
+@styled
+def plot_mistakes(runs: Sequence[Run], data: Dataset) -> Figure:
+    """Plot test images that at least one of the runs gets wrong, a row each, with what each run predicts.
+
+    They are those that the most runs get wrong, and of these the ones that a run is most sure of.
+
+    Raises ValueError if `data` is not what the runs were tested on.
+    """
+    if any(run.test_set != data.test_set for run in runs):
+        raise ValueError(f"the runs were tested on other images, or in another order, than {data.name} has here")
+    predicted = [{image: (label, sure) for image, label, sure in run.mistakes} for run in runs]
+    surest = {image: max(found[image][1] for found in predicted if image in found) for image in set().union(*predicted)}
+    wrong = ~torch.stack([run.correct for run in runs])
+    chosen = sorted(surest, key=lambda image: (-int(wrong[:, image].sum()), -surest[image], image))[:MISTAKES]
+    figure, grid = plt.subplots(len(chosen), 2, figsize=(WIDTH, 0.9 + 0.95 * len(chosen)), width_ratios=(1, 4.2))
+    for (axes, text), image in zip(np.atleast_2d(grid), chosen):
+        _show(axes, data.x_test[image])
+        text.axis("off")
+        lines = [f"actual: {data.classes[int(data.y_test[image])]}"]
+        for run, found, is_wrong in zip(runs, predicted, wrong[:, image].tolist()):
+            label, sure = found.get(image, (None, 0.0))
+            said = f"✗ {data.classes[label]} ({sure:.0%} sure)" if label is not None else "✗"
+            lines.append(f"{run.recipe.family}: {said if is_wrong else '✓'}")
+        text.text(0, 0.5, "\n".join(lines), va="center", size=11, transform=text.transAxes)
+    names = ", ".join(run.recipe.family for run in runs)
+    caption(
+        figure,
+        f"What one run of each gets wrong: {names}",
+        f"{data_title(data.name)}, test images. ✓ right, ✗ wrong, with the prediction of the ten surest of each",
+    )
+    return figure
+
+
+def _show(axes: Axes, image: torch.Tensor) -> None:
+    """Show an image (C, H, W), uint8, grey or in colour."""
+    pixels = image.cpu().permute(1, 2, 0).numpy()
+    axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)

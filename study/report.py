@@ -8,10 +8,13 @@ being made:
     {% call holds(filters.plain_lead.low > 0) %}BN is ahead of GN.{% endcall %}
 """
 
+import html
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from matplotlib.figure import Figure
 
-from normbench.data import Dataset, load, title
-from normbench.figures import plot_by_batch_size, plot_misclassified, plot_samples, save
+from normbench.data import load, title
+from normbench.figures import dark, plot_by_batch_size, plot_samples, save
 from normbench.runs import Arms
 from normbench.training import Run
 from normbench.words import duration, fixed, interval, percent, signed, span
 from study import CHECKOUT, by_hand, colab, explorer, figures, pictures, readings, tables
+from study.benchmarks import cost
+from study.benchmarks.rows import read as read_rows
 from study.experiments import EXPERIMENTS, RESULTS, finished
 from study.findings import findings
 from study.numbers import Numbers
@@ -44,6 +49,10 @@ __all__ = [
 
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
+DARK = "dark"  # the folder in IMAGES of figures for pages with a dark background
+WIDE = ("answer",)  # figures with a variant, NAME_wide, for wide pages
+SHOWN = 540  # pixels of a figure's width on a page: half of those that it has
+PICTURE = re.compile(r"^!\[(.*?)\]\(((?:\.\./)?images/)(\w+)\.png\)$", re.MULTILINE)
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = (
     "README.md",
@@ -108,7 +117,24 @@ def _sound(name: str, n: Numbers) -> str:
         raise BrokenConclusion(
             "these conclusions no longer hold; think again and write them anew:\n" + "\n".join(guards.broken)
         )
-    return text
+    return PICTURE.sub(_for_light_and_dark, text) if name in PAGES else text
+
+
+def _for_light_and_dark(picture: re.Match[str]) -> str:
+    """Turn a Markdown picture of images/ into HTML with a variant for dark pages and one for wide ones, if there is."""
+    alt, folder, name = html.escape(picture[1]), picture[2], picture[3]
+    variants = [(name, "")]
+    if name in WIDE:
+        variants.insert(0, (f"{name}_wide", " and (min-width: 900px)"))
+    sources = [
+        f'<source media="({scheme}){more}" srcset="{folder}{place}{variant}.png">'
+        for variant, more in variants
+        for scheme, place in (("prefers-color-scheme: dark", f"{DARK}/"), ("prefers-color-scheme: light", ""))
+        if place or more
+    ]
+    width = f' width="{SHOWN}"' if len(variants) == 1 else ""
+    image = f'<img alt="{alt}" src="{folder}{name}.png"{width}>'
+    return "\n  ".join(["<picture>", *sources, image]) + "\n</picture>"
 
 
 def reading(name: str, results: Path = RESULTS) -> str:
@@ -130,10 +156,12 @@ def write(data_dir: str | os.PathLike[str] | None = None, results: Path = RESULT
         yield path
     if colab.renew(PROJECT / colab.NOTEBOOK, colab.address()):
         yield PROJECT / colab.NOTEBOOK
-    for name, figure in _figures(data_dir, results):
-        path = IMAGES / f"{name}.png"
-        save(figure, path)
-        yield path
+    (IMAGES / DARK).mkdir(exist_ok=True)
+    for name, plot in _figures(data_dir, results):
+        save(plot(), IMAGES / f"{name}.png")
+        with dark():
+            save(plot(), IMAGES / DARK / f"{name}.png")
+        yield IMAGES / f"{name}.png"
 
 
 def p_value(p: float) -> str:
@@ -171,9 +199,8 @@ def draw(name: str, results: Path = RESULTS) -> Figure:
 
     Raises FileNotFoundError if trainings are missing, KeyError for an unknown name.
     """
-    if name == "answer":
-        plain = {recipe: arm for recipe, arm in finished("head_to_head", results).items() if not recipe.l1}
-        return figures.plot_answer({"MNIST, 20 epochs": plain, "CIFAR-10, 20 epochs": finished("cifar10", results)})
+    if name in ("answer", "answer_wide"):
+        return figures.plot_answer(_answer(Numbers(results)), wide=name == "answer_wide")
     if name == "compare":
         return plot_by_batch_size(Numbers(results).example.arms)
     experiment = next((key for key in EXPERIMENTS if name in EXPERIMENTS[key].figures), None)
@@ -182,27 +209,40 @@ def draw(name: str, results: Path = RESULTS) -> Figure:
     return EXPERIMENTS[experiment].figures[name](finished(experiment, results))
 
 
-def _figures(data_dir: str | os.PathLike[str] | None, results: Path) -> Iterator[tuple[str, Figure]]:
-    yield "normalizations", pictures.plot_normalizations()
-    yield "by_hand", pictures.plot_all_by_hand()
-    yield "answer", draw("answer", results)
-    yield "compare", draw("compare", results)
-    for experiment in EXPERIMENTS.values():
+def _answer(n: Numbers) -> dict[str, Arms]:
+    """Gather the arms of the answer's panels by what each panel shows, said only where the results bear it out."""
+    a = readings.Answer(n)
+    easy = "Easy task: no difference" if not a.mnist.differing else "Easy task"
+    photos = "Photos: BN, GN and LN tie" if not a.cifar10.differing else "Photos"
+    behind = min(lead.low for lead in a.leads_at_2) > 0
+    small = "2 images per batch: BN falls behind" if behind else "2 images per batch"
+    of_mnist = [n.arm("head_to_head", norm) for norm in ("BN", "GN:2", "LN", "IN", "none")]
+    chosen = {easy: of_mnist, photos: n.arms("cifar10"), small: n.arms("small_batches", batch_size=2)}
+    return {title: {arm.recipe: arm for arm in arms} for title, arms in chosen.items()}
+
+
+Plot = Callable[[], Figure]
+
+
+def _figures(data_dir: str | os.PathLike[str] | None, results: Path) -> Iterator[tuple[str, Plot]]:
+    """Name each figure of the pages, and what draws it."""
+    yield "normalizations", pictures.plot_normalizations
+    yield "by_hand", pictures.plot_all_by_hand
+    for name in ("answer", "answer_wide", "compare"):
+        yield name, partial(draw, name, results)
+    for experiment_name, experiment in EXPERIMENTS.items():
         with suppress(FileNotFoundError):  # an experiment that has only begun is on no page yet
-            for name in experiment.figures:
-                yield name, draw(name, results)
-    for data_name, name in (("cifar10", "cifar10"), ("mnist", "study_c")):
-        with suppress(FileNotFoundError):  # its pictures stay as they are
-            yield from _pictures(name, finished(name, results), load(data_name, data_dir))
-
-
-def _pictures(prefix: str, arms: Arms, data: Dataset) -> Iterator[tuple[str, Figure]]:
-    """Training images, and what the first run of each arm gets wrong, if it was tested on the same images."""
-    if prefix == data.name:
-        yield f"{prefix}_samples", plot_samples(data)
-    for arm in arms.values():
-        if arm.runs[0].test_set == data.test_set:
-            yield f"{prefix}_misclassified_{arm.recipe.family.lower()}", plot_misclassified(arm.runs[0], data)
+            arms = finished(experiment_name, results)
+            for name, plot in experiment.figures.items():
+                yield name, partial(plot, arms)
+    if (results / cost.SAVED.name).exists():
+        yield "cost", lambda: cost.plot_cost(read_rows(results / cost.SAVED.name))
+    with suppress(FileNotFoundError):  # its pictures stay as they are
+        photos, arms = load("cifar10", data_dir), finished("cifar10", results)
+        yield "cifar10_samples", partial(plot_samples, photos)
+        first = [arm.runs[0] for arm in arms.values()]
+        if all(run.test_set == photos.test_set for run in first):
+            yield "cifar10_mistakes", partial(pictures.plot_mistakes, first, photos)
 
 
 # Tables for the notebook

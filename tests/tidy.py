@@ -14,8 +14,8 @@ def drawn_without_warnings(draws):
         return {name: draw() for name, draw in draws.items()}
 
 
-def assert_tidy(figure, legible=8.0):
-    """No text outside the figure, on other text, under a leader line, or small where the figure is 420 pixels wide."""
+def assert_tidy(figure, legible=10.9):
+    """No text outside the figure, on other text, under a leader line, or small where the figure is 380 pixels wide."""
     assert not plt.get_fignums(), "a notebook would show it twice"
     figure.draw_without_rendering()
     outer, inner = figure.bbox.padded(2), figure.get_tightbbox().transformed(figure.dpi_scale_trans)
@@ -23,7 +23,7 @@ def assert_tidy(figure, legible=8.0):
     boxes = {text: Text.get_window_extent(text).padded(-2) for text in _texts(figure)}
     for first, second in combinations(boxes, 2):
         assert not boxes[first].overlaps(boxes[second]), (first.get_text(), second.get_text())
-    assert min(text.get_size() for text in boxes) / 72 / figure.get_figwidth() * 420 >= legible
+    assert min(text.get_size() for text in boxes) / 72 / figure.get_figwidth() * 380 >= legible
     for axes in figure.axes:
         labels = [text for text in axes.texts if isinstance(text, Annotation) and text.arrow_patch]
         for line, label in permutations(labels, 2):

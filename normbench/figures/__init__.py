@@ -1,4 +1,4 @@
-"""Runs and arms as matplotlib figures, one colour per normalization, with text that a phone still shows legibly.
+"""Runs and arms as matplotlib figures: colour, marker and dashes per normalization, and text that a phone can show.
 
 `plot_…` functions return a figure; `save` writes it to a file, `png` gives it as bytes. Figures of one's own are
 `styled` and put together from `rows` and `lines_by`.
@@ -7,16 +7,18 @@
 from normbench.figures.arms import line, lines_by, plot_arms, plot_by_batch_size, plot_rates, rows
 from normbench.figures.curves import METRICS, plot_metric, plot_overview, plot_seeds
 from normbench.figures.images import plot_misclassified, plot_samples
-from normbench.figures.style import WIDTH, caption, label_ends, log_scale, png, save, styled
+from normbench.figures.style import WIDTH, caption, dark, label_ends, log_scale, looks, png, save, styled
 
 __all__ = [
     "METRICS",
     "WIDTH",
     "caption",
+    "dark",
     "label_ends",
     "line",
     "lines_by",
     "log_scale",
+    "looks",
     "plot_arms",
     "plot_by_batch_size",
     "plot_metric",

@@ -14,14 +14,14 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from normbench.data import is_held_out
-from normbench.figures.style import WIDTH, caption, label_ends, log_scale, styled
+from normbench.figures.style import WIDTH, caption, label_ends, log_scale, looks, styled
 from normbench.layers import colour
 from normbench.runs import Arm, Arms, conditions
 from normbench.training import Recipe, labels
 
-INTERVALS = "Dots: seeds. Diamonds, bars and numbers: means, 95 % intervals"
+INTERVALS = "Dots: seeds. Large markers, bars and numbers: means and 95 % intervals"
 DOTS_AND_LINES = "Dots: seeds; lines: means"
-DASHES = ("-", "--", "-.")
+DASHES = ("-", "--", "-.")  # of lines that are not normalizations
 
 
 def measured(arms: Arms) -> str:
@@ -36,12 +36,6 @@ def failures(arms: Iterable[Arm]) -> str:
     lost = {label: by_recipe[recipe] for recipe, label in labels(by_recipe).items() if by_recipe[recipe].failures}
     counted = [f"{label} ({len(arm.runs) - len(arm.succeeded)} of {len(arm.runs)})" for label, arm in lost.items()]
     return f"Runs that failed, and are not shown: {', '.join(counted)}" if counted else ""
-
-
-def dashes(recipes: Sequence[Recipe]) -> list[str]:
-    """Give each recipe a line style: those of one normalization have one colour, and differ in this."""
-    families = [recipe.family for recipe in recipes]
-    return [DASHES[families[:i].count(family) % len(DASHES)] for i, family in enumerate(families)]
 
 
 # Rows
@@ -63,26 +57,25 @@ def rows(axes: Axes, arms: Iterable[Arm], names: Sequence[str]) -> None:
     """Draw the rows of `plot_arms`, with a name for each, from the top down."""
     shown = list(arms)
     too_low = unlearned(shown)
-    axes.set_yticks(range(len(shown)), names, weight="bold")
-    for row, (arm, tick) in enumerate(zip(shown, axes.get_yticklabels())):
-        _row(axes, row, arm, too_low)
-        tick.set_color(colour(arm.recipe.norm))
+    axes.set_yticks(range(len(shown)), names)
+    for row, (arm, look) in enumerate(zip(shown, looks([arm.recipe.norm for arm in shown]))):
+        _row(axes, row, arm, too_low, look | {"linestyle": ""})
     axes.margins(x=0.04)
     axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def _row(axes: Axes, row: int, arm: Arm, too_low: float) -> None:
+def _row(axes: Axes, row: int, arm: Arm, too_low: float, look: dict[str, Any]) -> None:
     values, color = finished(arm.last()), colour(arm.recipe.norm)
     failed = len(arm.runs) - len(values)
     within: dict[str, Any] = {"color": color}
     at_edge = within | {"transform": axes.get_yaxis_transform()}
-    text = at_edge | {"va": "center_baseline"}
+    text: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center_baseline"}
     if failed:
-        axes.text(1.02, row + 0.36 * (len(values) > 0), f"{failed} of {len(arm.runs)} failed", size=10, **text)
+        axes.text(1.02, row + 0.36 * (len(values) > 0), f"{failed} of {len(arm.runs)} failed", size=11, **text)
     if not len(values):
         axes.plot([0.02], [row], "x", markersize=9, markeredgewidth=2, **at_edge)
         return
@@ -96,10 +89,13 @@ def _row(axes: Axes, row: int, arm: Arm, too_low: float) -> None:
         jittered = row - 0.2 - 0.22 * (np.arange(len(values)) * 0.618034 % 1)
         axes.plot(values, jittered, "o", markersize=5, alpha=0.4, markeredgewidth=0, **within)
         axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", alpha=0.6, **within)
-        axes.plot([mean.mean], [row], "D", markersize=9, markeredgecolor="white", markeredgewidth=1.2, **within)
+        edge: dict[str, Any] = {
+            "markeredgecolor": color if "markerfacecolor" in look else plt.rcParams["figure.facecolor"]
+        }
+        axes.plot([mean.mean], [row], markersize=9, markeredgewidth=1.2, gid="mean", **look, **edge)
     cut = (low, high) != (mean.low, mean.high)
     interval = f", {low:.2f} to {high:.2f}" if cut else f" ± {high - mean.mean:.2f}"
-    axes.text(1.02, row, f"{mean.mean:.2f}{interval if mean.n > 1 else ''}", weight="bold", **text)
+    axes.text(1.02, row, f"{mean.mean:.2f}{interval if mean.n > 1 else ''}", **text)
 
 
 def finished(values: np.ndarray) -> np.ndarray:
@@ -166,9 +162,9 @@ def lines_by(axes: Axes, arms: Arms, values: Callable[[Arm], np.ndarray], number
     if sum(len(family) for family in families.values()) < len(arms):  # two arms at one place are not one line
         families = _families(arms, number)
     names, lines, marked = labels(families), [], Counter[float]()
-    for (recipe, family), dash in zip(families.items(), dashes(list(families))):
+    for (recipe, family), look in zip(families.items(), looks([recipe.norm for recipe in families])):
         color, samples = colour(recipe.norm), {x: values(arm) for x, arm in family.items()}
-        lines.append(line(axes, samples, color, linestyle=dash, label=names[recipe]))
+        lines.append(line(axes, samples, **look, label=names[recipe]))
         for x, sample in samples.items():
             if lost := int(np.isnan(sample).sum()):
                 axes.margins(y=0.12)
@@ -193,9 +189,7 @@ def _families(arms: Arms, number: str, *also: str) -> dict[Recipe, dict[float, A
 
 def _mark(axes: Axes, x: float, height: int, text: str, color: str) -> Text:
     place = x, 0.03 + 0.05 * height
-    return axes.text(
-        *place, text, transform=axes.get_xaxis_transform(), color=color, ha="center", size=10, weight="bold"
-    )
+    return axes.text(*place, text, transform=axes.get_xaxis_transform(), color=color, ha="center", size=11)
 
 
 def line(
@@ -209,7 +203,7 @@ def line(
     means = {}
     for x, values in samples.items():
         shown = finished(values)
-        axes.plot([x] * len(shown), shown, marker, color=color, alpha=0.35, markersize=5, markeredgewidth=0)
+        axes.plot([x] * len(shown), shown, "o", color=color, alpha=0.35, markersize=4, markeredgewidth=0)
         if len(shown):
             means[x] = shown.mean()
-    return axes.plot(list(means), list(means.values()), color=color, marker=marker, markersize=6, **style)[0]
+    return axes.plot(list(means), list(means.values()), color=color, marker=marker, markersize=7, **style)[0]

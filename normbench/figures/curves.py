@@ -1,18 +1,17 @@
 """Loss and accuracy by epoch: a line per run, or per arm with a band of its seeds."""
 
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator
 
-from normbench.figures.arms import dashes, failures
-from normbench.figures.style import WIDTH, caption, label_ends, log_scale, styled
-from normbench.layers import colour
+from normbench.figures.arms import failures
+from normbench.figures.style import WIDTH, caption, label_ends, log_scale, looks, styled
 from normbench.runs import Arm, Arms, conditions
 from normbench.training import Run, labels
 
@@ -28,7 +27,7 @@ METRICS = {
 def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
     """Plot one of `METRICS` against the epoch: a line per run, labelled at its end."""
     arms = [Arm(run.recipe, (run,)) for run in runs]
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4))
     axes.set_title(METRICS[metric])
     note = "Log scale; the loss is that without penalties" if metric.endswith("loss") else ""
     caption(figure, title, note, failures(arms), conditions(arms))
@@ -39,29 +38,26 @@ def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
 
 @styled
 def plot_overview(runs: Sequence[Run]) -> Figure:
-    """Plot the four `METRICS` against the epoch in a 2x2 figure: a line per run; dotted, its penalty."""
+    """Plot the four `METRICS` against the epoch, one below the other: a line per run; dotted, its penalty."""
     arms = [Arm(run.recipe, (run,)) for run in runs]
-    return _four_panels(arms, "Test and training, loss and accuracy", "dotted: penalties", penalty="{}")
+    return _four_panels(arms, "Loss and accuracy, in training and in testing", penalty="{} penalty")
 
 
 @styled
 def plot_seeds(arms: Arms) -> Figure:
-    """Plot the four `METRICS` against the epoch in a 2x2 figure: per arm the mean of its seeds, in a band of all."""
-    note = "bands: from the lowest seed to the highest"
+    """Plot the four `METRICS` against the epoch: per arm the mean of its seeds, in a band of all."""
+    note = "Bands: from the lowest seed to the highest"
     return _four_panels(list(arms.values()), "Loss and accuracy by epoch, means of the seeds", note)
 
 
-def _four_panels(arms: Sequence[Arm], title: str, note: str, penalty: str = "") -> Figure:
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.4))
-    named = labels(arm.recipe for arm in arms)
-    long, short = [named[arm.recipe] for arm in arms], [arm.recipe.family for arm in arms]
-    names = long if len(set(short)) < len(short) else short
-    key = "" if names == long else ", ".join(long)
-    caption(figure, title, key, f"Losses without penalties, on log scales; {note}", failures(arms), conditions(arms))
-    for axes, (metric, name) in zip(grid.T.flat, METRICS.items()):
+def _four_panels(arms: Sequence[Arm], title: str, note: str = "", penalty: str = "") -> Figure:
+    figure, column = plt.subplots(4, figsize=(WIDTH, 9.6), sharex=True)
+    names = labels(arm.recipe for arm in arms)
+    caption(figure, title, "Losses without penalties, on log scales", note, failures(arms), conditions(arms))
+    for axes, (metric, name) in zip(column, METRICS.items()):
         axes.set_title(name)
-        _curves(axes, arms, names, metric, penalty)
-    for axes in grid[0]:
+        _curves(axes, arms, [names[arm.recipe] for arm in arms], metric, penalty)
+    for axes in column[:-1]:
         axes.set_xlabel("")
     return figure
 
@@ -71,22 +67,26 @@ def _curves(axes: Axes, arms: Sequence[Arm], names: Sequence[str], metric: str, 
     lines: list[Line2D] = []
     lowest, epochs = inf, 1
     whole = [Arm(arm.recipe, arm.succeeded) for arm in arms]
-    for arm, name, dash in zip(whole, names, dashes([arm.recipe for arm in arms])):
+    for arm, name, look in zip(whole, names, looks([arm.recipe.norm for arm in arms])):
         if not arm.runs:
             continue
-        curves = [(name, arm.curve(metric), dash)]
+        epoch = arm.curve("epoch")[0]
+        epochs = max(epochs, len(epoch))
+        look |= {"markersize": 5, "markevery": max(1, len(epoch) // 5)}
+        curves = [(name, arm.curve(metric), look)]
         penalties = " + ".join(key for key in ("L1", "L2") if getattr(arm.recipe, key.lower()))
         if penalty and penalties and metric == "train_loss":
-            curves.append((penalty.format(penalties), arm.curve("penalty"), ":"))
-        color, epoch = colour(arm.recipe.norm), arm.curve("epoch")[0]
-        epochs = max(epochs, len(epoch))
+            dotted = {"color": look["color"], "linestyle": ":", "marker": ""}
+            curves.append((penalty.format(penalties), arm.curve("penalty"), dotted))
         for label, values, style in curves:
-            axes.fill_between(epoch, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
-            lines += axes.plot(epoch, values.mean(axis=0), style, color=color, marker="o", markersize=3, label=label)
+            low, high, color = values.min(axis=0), values.max(axis=0), look["color"]
+            axes.fill_between(epoch, low, high, color=color, alpha=0.15, linewidth=0)
+            lines += axes.plot(epoch, values.mean(axis=0), label=label, **style)
             lowest = min(lowest, values.min())
     axes.set_xlabel("Epoch")
     axes.margins(x=0.05 if epochs > 1 else 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    step = 1 if epochs < 8 else 5 * ceil(epochs / 25)
+    axes.xaxis.set_major_locator(FixedLocator(sorted({1, *range(step, epochs + 1, step)})))
     if metric.endswith("accuracy"):
         _zoom(axes, lines, lowest)
     elif 0 < lowest < inf:
@@ -106,7 +106,7 @@ def _zoom(axes: Axes, lines: Sequence[Line2D], lowest: float) -> None:
     margin = 0.06 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
     if lowest < low - margin:
-        axes.set_xlabel("Epoch (cut off below)")
+        axes.set_ylabel(f"starts at {low - margin:.1f} %")
 
 
 def _heights(line: Line2D) -> np.ndarray:

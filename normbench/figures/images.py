@@ -1,5 +1,6 @@
 """Images: a run's most confident mistakes, and training images with their augmentations."""
 
+import textwrap
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -11,11 +12,10 @@ from matplotlib.figure import Figure
 from normbench.data import Dataset, augmentation, warp
 from normbench.data import title as data_title
 from normbench.figures.style import WIDTH, styled
-from normbench.layers import colour
 from normbench.training import Run
 
 PER_ROW = 5  # mistakes
-SAMPLES = 6
+SAMPLES = 5
 
 
 @styled
@@ -30,16 +30,16 @@ def plot_misclassified(run: Run, data: Dataset) -> Figure:
         raise ValueError(f"the run was tested on other images, or in another order, than {data.name} has here")
     mistakes = run.mistakes[: 2 * PER_ROW]
     row_count = ceil(len(mistakes) / PER_ROW)
-    figure = plt.figure(figsize=(WIDTH, 0.7 + 2.15 * row_count))
+    figure = plt.figure(figsize=(WIDTH, 1.0 + 2.3 * row_count))
     places = [image for image, _, _ in mistakes]
     actual = data.y_test[places].tolist()
     for i, (pixels, (_, predicted, confidence)) in enumerate(zip(_pixels(data.x_test[places]), mistakes)):
         axes = figure.add_subplot(row_count, PER_ROW, i + 1)
         _show(axes, pixels)
-        said = f"{data.classes[predicted]}\n{confidence:.1%} sure"
-        axes.set_title(said, loc="center", fontsize=11, color=colour(run.recipe.norm))
-        axes.set_xlabel(f"actual:\n{data.classes[actual[i]]}", fontsize=11)
-    figure.suptitle(_errors(run, data, len(mistakes)), x=0.01, ha="left", weight="bold", size=12)
+        said = f"predicted\n{data.classes[predicted]}\n{confidence:.1%} sure"
+        axes.set_title(said, loc="center", fontsize=11, weight="normal")
+        axes.set_xlabel(f"actual\n{data.classes[actual[i]]}", fontsize=11, weight="bold")
+    figure.suptitle(_errors(run, data, len(mistakes)), x=0.01, ha="left", weight="bold", size=13)
     return figure
 
 
@@ -48,18 +48,18 @@ def _errors(run: Run, data: Dataset, shown: int) -> str:
     if run.failure:
         return f"{run.recipe.label} failed ({run.failure}):\nno result on the {tested}"
     wrong = f"{run.recipe.label}: {run.errors:,} of {len(run.correct):,} {tested} are wrong"
-    return f"{wrong};\n{f'the {shown} most confident mistakes' if shown else 'no mistakes to show'}"
+    return f"{textwrap.fill(wrong, 42)};\n{f'the {shown} most confident mistakes' if shown else 'no mistakes to show'}"
 
 
 @styled
 def plot_samples(data: Dataset) -> Figure:
-    """Plot six training images with their labels, and two augmented versions of each below; always the same ones."""
+    """Plot five training images with their labels, and two augmented versions of each below; always the same ones."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(data.y_train), generator=generator)[:SAMPLES]
     images, classes = data.x_train[chosen].cpu(), [data.classes[i] for i in data.y_train[chosen].tolist()]
     change = augmentation("auto", data)
-    rows = {"as it is": images}
-    for name in ("augmented", "and again"):
+    rows = {"original": images}
+    for name in ("augmented", "again"):
         matrices = change(len(images), data.image_shape[1:], generator)
         rows[name] = warp(images.float(), matrices, grey=data.is_grey)
     size = (WIDTH, 0.6 + 3 * (WIDTH - 0.3) / len(images))
@@ -70,7 +70,7 @@ def plot_samples(data: Dataset) -> Figure:
         line[0].set_ylabel(name)
     for axes, name in zip(grid[0], classes):
         axes.set_title(name, loc="center", fontsize=11)
-    figure.suptitle(f"Training images of {data_title(data.name)}", x=0.01, ha="left", weight="bold", size=14)
+    figure.suptitle(f"Training images of {data_title(data.name)}", x=0.01, ha="left", weight="bold", size=13)
     return figure
 
 

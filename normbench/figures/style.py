@@ -1,8 +1,13 @@
-"""How every figure looks: width and fonts, title and caption, labels at the ends of lines; and how it is kept."""
+"""How every figure looks: width, fonts, markers, title and caption, labels at the ends of lines; and how it is kept."""
 
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -18,11 +23,12 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from matplotlib.transforms import offset_copy
 from scipy.optimize import isotonic_regression
 
+from normbench.layers import colour, parse
+
 if TYPE_CHECKING:
     from IPython.display import Image
 
-WIDTH = 7.0  # inches of every figure: text of 12 points is 10 pixels high where the figure is shown 420 pixels wide
-GREY = "#666666"
+WIDTH = 5.3  # inches of a figure: a phone that shows it 380 pixels wide has text of 11 points at 11 pixels
 STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 12,
@@ -35,12 +41,74 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "figure.dpi": 140,
+    "figure.dpi": 200,
     "figure.constrained_layout.use": True,
     "lines.linewidth": 2,
 }
 
+# For pages with a dark background. "xtick.labelcolor" and its like follow "xtick.color".
+DARK: dict[Any, Any] = {
+    "figure.facecolor": "#0d1117",
+    "axes.facecolor": "#0d1117",
+    "savefig.facecolor": "#0d1117",
+    "axes.edgecolor": "#e6e6e6",
+    "axes.labelcolor": "#e6e6e6",
+    "text.color": "#e6e6e6",
+    "xtick.color": "#e6e6e6",
+    "ytick.color": "#e6e6e6",
+    "grid.color": "#30363d",
+}
+# A marker and dashes for each normalization, beside its colour: they can be told apart in grey, too.
+LOOKS: dict[str, tuple[str, Any]] = {
+    "BN": ("o", "-"),
+    "GN": ("s", (0, (5, 1.5))),
+    "LN": ("^", (0, (5, 1.5, 1.2, 1.5))),
+    "IN": ("D", (0, (1.5, 1.2))),
+    "none": ("X", (0, (3, 2, 1, 2, 1, 2))),
+    "RMS": ("P", (0, (8, 2))),
+    "own": ("*", "-"),
+}
+OTHER_MARKERS = ("v", "<", ">", "p", "h", "d", "8")
+
 P = ParamSpec("P")
+_is_dark = ContextVar("dark", default=False)
+
+
+@contextmanager
+def dark() -> Iterator[None]:
+    """Have figures that are drawn meanwhile a dark background."""
+    token = _is_dark.set(True)
+    try:
+        yield
+    finally:
+        _is_dark.reset(token)
+
+
+def is_dark() -> bool:
+    """Tell whether a figure that is drawn now has a dark background."""
+    return _is_dark.get()
+
+
+def style() -> dict[Any, Any]:
+    """Return matplotlib's settings for a figure that is drawn now."""
+    return STYLE | (DARK if is_dark() else {})
+
+
+def looks(norms: Sequence[str]) -> list[dict[str, Any]]:
+    """Give each of the norms colour, marker and dashes; a second one of the same normalization has an empty marker."""
+    seen: Counter[str] = Counter()
+    found = []
+    for norm in norms:
+        family = parse(norm).name
+        marker, dash = LOOKS.get(family, (OTHER_MARKERS[zlib.crc32(family.encode()) % len(OTHER_MARKERS)], "-"))
+        look = {"color": colour(norm), "marker": marker, "linestyle": dash}
+        if seen[family]:
+            look["markerfacecolor"] = plt.rcParams["figure.facecolor"]
+        if seen[family] > 1:
+            look["linestyle"] = (0, (1, 1 + seen[family]))
+        seen[family] += 1
+        found.append(look)
+    return found
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -51,7 +119,7 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(plot)
     def plot_styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
+        with plt.rc_context(style()):
             figure = plot(*args, **kwargs)
             figure.draw_without_rendering()  # ticks take the style when they are first drawn
         plt.close(figure)
@@ -70,7 +138,9 @@ def save(figure: Figure, path: str | os.PathLike, alt: str = "") -> "Image | Pat
         from IPython.display import Image  # only a notebook needs it
     except ImportError:
         return Path(path)
-    return Image(filename=path, metadata={"alt": alt} if alt else None)  # IPython 7 has no argument `alt`
+    is_chart = not any(axes.images for axes in figure.axes)  # a page may turn its colours for a dark background
+    # Twice the pixels of its size on the page; IPython 7 has no argument `alt`.
+    return Image(filename=path, retina=True, metadata={"alt": alt, "chart": is_chart})
 
 
 def png(figure: Figure) -> bytes:
@@ -86,12 +156,14 @@ def caption(figure: Figure, title: str, *lines: str) -> None:
 
     Lines that are empty are left out, those that are too long are broken.
     """
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=14)
-    figure.supxlabel("\n".join(filter(None, lines)), x=0.01, ha="left", color=GREY, size=11, wrap=True)
+    columns = int(8 * figure.get_figwidth())  # so many letters of this size fit
+    if title:
+        figure.suptitle(textwrap.fill(title, columns), x=0.01, ha="left", weight="bold", size=13)
+    figure.supxlabel("\n".join(filter(None, lines)), x=0.01, ha="left", size=11, wrap=True)
 
 
 def label_ends(axes: Axes, lines: Iterable[Line2D]) -> None:
-    """Write the label of each line that has points right of the axes, as near to the line's end as they fit."""
+    """Write each line's label right of the axes, after its marker, as near to the line's end as it fits."""
     shown = [line for line in lines if len(np.asarray(line.get_xydata()))]
     if not shown:
         return
@@ -103,18 +175,23 @@ def label_ends(axes: Axes, lines: Iterable[Line2D]) -> None:
     order, steps = np.argsort(heights), gap * np.arange(len(ends))
     # The least squares of the moves under which neighbours stay a gap apart, and within the axes
     places = isotonic_regression(heights[order] - steps).x.clip(gap / 2, max(gap / 2, 1 - gap / 2 - steps[-1])) + steps
-    beside = offset_copy(axes.transAxes, figure, x=14, units="points")
+    has_markers = any(line.get_marker() not in ("None", None, "") for line in shown)
+    at_marker = offset_copy(axes.transAxes, figure, x=14, units="points")
+    beside = offset_copy(axes.transAxes, figure, x=23 if has_markers else 14, units="points")
     for i, y in zip(order, places):
         color = shown[i].get_color()
         # From the middle of the label's left side, so that no line runs through a label
-        leader = {"arrowstyle": "-", "color": color, "alpha": 0.5, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
+        shrink = 10 if has_markers else 1
+        leader = {"arrowstyle": "-", "color": color, "alpha": 0.5, "shrinkA": shrink, "shrinkB": 3, "relpos": (0, 0.5)}
+        if has_markers:
+            key = Line2D([1], [y], transform=at_marker, clip_on=False, color=color, markersize=7)
+            key.set(marker=shown[i].get_marker(), markerfacecolor=shown[i].get_markerfacecolor())
+            figure.add_artist(key)  # not one of the lines of the axes
         axes.annotate(
             str(shown[i].get_label()),
             ends[i],
             (1, y),
             textcoords=beside,
-            color=color,
-            weight="bold",
             va="center",
             annotation_clip=False,
             arrowprops=leader,

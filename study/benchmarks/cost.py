@@ -23,8 +23,7 @@ from matplotlib.ticker import NullLocator
 from model import COLOUR, WIDTHS, Net
 from normbench.data import Dataset, load, title
 from normbench.device import choose_device, device_name
-from normbench.figures import styled
-from normbench.layers import colour
+from normbench.figures import WIDTH, caption, log_scale, save, styled
 from study.benchmarks.loop import conventional_epoch, our_epoch, timed
 from study.benchmarks.rows import IMAGES, RESULTS, Row, read, write
 from study.networks import study_recipe
@@ -37,8 +36,8 @@ AXES = {  # what grows while the others are as usual
     "images": (7_500, 15_000, 30_000, 60_000),
     "width": (1, 2, 4),
 }
-TITLES = {"batch_size": "images per batch", "images": "training images", "width": "channels, times those in use"}
-LOOPS = {"ours": colour("BN"), "conventional": colour("GN")}
+TITLES = {"batch_size": "images per batch", "images": "training images", "width": "channels, × those in use"}
+LOOPS = {"ours": {"marker": "o", "linestyle": "-"}, "conventional": {"marker": "s", "linestyle": "--"}}
 
 
 def settings() -> list[dict[str, int]]:
@@ -88,25 +87,25 @@ def along(axis: str, rows: list[Row]) -> list[Row]:
 
 @styled
 def plot_cost(rows: list[Row]) -> Figure:
-    """Plot seconds per run above, peak memory below; a column for each thing that grows."""
-    figure, grid = plt.subplots(2, len(AXES), figsize=(10, 6.4), sharex="col", sharey="row")
-    for column, axis in zip(grid.T, AXES):
-        for loop, line_colour in LOOPS.items():
+    """Plot seconds per run at the left, peak memory at the right; a row for each thing that grows."""
+    figure, grid = plt.subplots(len(AXES), 2, figsize=(WIDTH, 8), sharey="col")
+    for (seconds, memory), axis in zip(grid, AXES):
+        for loop, look in LOOPS.items():
             line = along(axis, [row for row in rows if row["loop"] == loop])
             x = [row[axis] for row in line]
-            style: dict[str, Any] = {"color": line_colour, "marker": "o", "linewidth": 2, "label": loop}
-            column[0].plot(x, [EPOCHS * row["seconds"] for row in line], **style)
-            column[1].plot(x, [row["peak_mib"] for row in line], **style)
-        column[0].set_yscale("log")
-        for axes in column:
-            axes.set(xscale="log", xticks=x, xticklabels=[f"{value:,}" for value in x])
+            style: dict[str, Any] = look | {"color": plt.rcParams["text.color"], "label": loop}
+            seconds.plot(x, [EPOCHS * row["seconds"] for row in line], **style)
+            memory.plot(x, [row["peak_mib"] for row in line], **style)
+        for axes in (seconds, memory):
+            axes.set(xscale="log", xticks=[x[0], x[-1]], xticklabels=[f"{x[0]:,}", f"{x[-1]:,}"], xlabel=TITLES[axis])
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter("{x:,.0f}")
-        column[1].set(xlabel=TITLES[axis], ylim=(0, 1.1 * max(row["peak_mib"] for row in rows)))
-    grid[0, 0].set_ylabel(f"seconds per run of {EPOCHS} epochs")
-    grid[1, 0].set_ylabel("peak memory, MiB")
-    grid[0, 0].legend(frameon=False)
-    figure.suptitle(f"Cost as the work grows: {title(rows[0]['dataset'])}, {rows[0]['device']}", x=0.01, ha="left")
+        log_scale(seconds.yaxis, subs=(1,))
+    grid[0, 0].set_title("Seconds per run")
+    grid[0, 1].set_title("Peak memory (MiB)")
+    grid[0, 1].set_ylim(0, 1.1 * max(row["peak_mib"] for row in rows))
+    grid[0, 1].yaxis.set_major_formatter("{x:,.0f}")
+    where = f"{title(rows[0]['dataset'])}, {rows[0]['device']}; runs of {EPOCHS} epochs"
+    caption(figure, "What a run costs as the work grows", "Solid, ●: ours; dashed, ■: a conventional loop", where)
     return figure
 
 
@@ -124,7 +123,7 @@ def main() -> None:
                     rows.append(fresh.submit(measure, loop, setting, arguments.dataset, arguments.device).result())
                 print(rows[-1], flush=True)
         write(rows, SAVED)
-    plot_cost(read(SAVED)).savefig(DRAWN)
+    save(plot_cost(read(SAVED)), DRAWN)
 
 
 if __name__ == "__main__":

@@ -104,10 +104,10 @@ def test_the_cost_figure_shows_what_grows():
         for i, setting in enumerate(cost.settings(), 1)
     ]
     figure = cost.plot_cost(measured)
-    for column, (axis, values) in enumerate(cost.AXES.items()):
-        for line, name in zip(figure.axes[column].lines, cost.LOOPS, strict=True):
+    for row, (axis, values) in enumerate(cost.AXES.items()):
+        for line, name in zip(figure.axes[2 * row].lines, cost.LOOPS, strict=True):
             assert line.get_xdata().tolist() == list(values)
-            expected = [row["seconds"] * cost.EPOCHS for row in cost.along(axis, measured) if row["loop"] == name]
+            expected = [one["seconds"] * cost.EPOCHS for one in cost.along(axis, measured) if one["loop"] == name]
             assert line.get_ydata().tolist() == expected
 
 

@@ -97,7 +97,7 @@ def test_steps_show_every_number():
     assert numbers(at["mean"])[1:] == [-2, 8, -0.25]
     assert numbers(at["squares"])[-1] == 27.5
     assert numbers(at["variance"])[1:] == [27.5, 8, 3.4375]
-    assert numbers(at["deviation"])[1:] == [3.4375, 1.854]
+    assert numbers(at["std."])[1:] == [3.4375, 1.854]
     result = nn.GroupNorm(2, 4).double()(EXAMPLE)[0, :2].flatten().tolist()
     cells = [numbers(line) for line in lines[-8:]]
     assert [(int(image), x, y) for image, x, _, _, y in cells] == [

@@ -3,6 +3,7 @@
 import re
 
 import nbformat
+import pytest
 from made_up import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -53,3 +54,54 @@ def test_a_picture_from_elsewhere_becomes_its_words(tmp_path):
         new_markdown_cell("[![Open it](https://example.org/badge.svg)](https://example.org)"), tmp_path=tmp_path
     )
     assert "badge.svg" not in html and ">Open it</a>" in html
+
+
+def drawn(**about):
+    """A cell that shows a picture, with what is said about it."""
+    output = new_output("display_data", {"image/png": "QUJD"}, metadata={"image/png": about})
+    return new_code_cell("draw()", outputs=[output])
+
+
+def test_pictures_have_their_alternative_text_and_charts_suit_a_dark_page(tmp_path):
+    html = page(drawn(alt="One & its <mean>", chart=True), drawn(alt="A photo", chart=False), tmp_path=tmp_path)
+    alts = re.findall('<img [^>]*?alt="(.*?)"', html)
+    assert alts == ["One &amp; its &lt;mean&gt;", "A photo"] and "No description" not in html
+    assert len(re.findall(r'class="[^"]*\bchart\b[^"]*"', html)) == 1
+
+
+def test_contents_lead_to_every_heading_and_name_the_data(tmp_path, open_page):
+    write_page(
+        new_notebook(cells=[new_markdown_cell("# All\n\n## 1 · One\n\n### a <b>\n\ntext"), new_code_cell("x = 1")]),
+        tmp_path / "page.html",
+        "<i>my</i> digits",
+    )
+    shown = open_page((tmp_path / "page.html").as_uri())
+    assert shown.title() == "All (<i>my</i> digits)" and "Data: <i>my</i> digits" in shown.inner_text("#contents")
+    for link in shown.locator("#contents a").all():
+        place = link.get_attribute("href").removeprefix("#")
+        assert shown.evaluate("id => document.getElementById(id).innerText", place).startswith(link.inner_text())
+    assert shown.locator("#contents a").all_inner_texts() == ["1 · One", "a <b>"]
+    code = shown.locator("details")
+    assert not code.locator(".highlight").is_visible()
+    code.locator("summary").click()
+    assert code.locator(".highlight").is_visible()
+    assert shown.complaints == [] and len(shown.requests) == 1
+
+
+@pytest.mark.parametrize("scheme", ("light", "dark"))
+def test_the_page_is_light_or_dark_as_its_reader_s_system(tmp_path, open_page, scheme):
+    write_page(new_notebook(cells=[new_markdown_cell("# All\n\ntext")]), tmp_path / "page.html")
+    shown = open_page((tmp_path / "page.html").as_uri(), width=420, scheme=scheme)
+    bright = "element => getComputedStyle(element)[`%s`].match(/[\\d.]+/g).slice(0, 3).map(Number)"
+    background = sum(shown.locator("body").evaluate(bright % "backgroundColor"))
+    text = sum(shown.locator(".jp-RenderedMarkdown").evaluate(bright % "color"))
+    assert (background > text) == (scheme == "light") and abs(background - text) > 384
+    assert shown.evaluate("document.documentElement.scrollWidth") == 420
+
+
+def test_links_to_files_of_the_project_lead_to_its_address_or_are_words(tmp_path, monkeypatch):
+    cell = new_markdown_cell("[tables](docs/results.md#x), [here](#y), [there](https://example.org)")
+    html = page(cell, tmp_path=tmp_path)
+    assert 'href="docs' not in html and "tables" in html and 'href="#y"' in html and "https://example.org" in html
+    monkeypatch.setattr("study.colab.address", lambda: "https://github.com/a/b")
+    assert 'href="https://github.com/a/b/blob/main/docs/results.md#x"' in page(cell, tmp_path=tmp_path)
