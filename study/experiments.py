@@ -203,6 +203,7 @@ EXPERIMENTS = {
         "mnist",
         BY_RATE_TODAY,
         range(3),
+        {"rates_today": plot_rates},
         validation=True,
         kept_in="rates",
     ),
@@ -212,6 +213,7 @@ EXPERIMENTS = {
         "mnist",
         with_own_rates,
         range(20, 44),
+        {"own_rates": plot_arms},
         kept_in="head_to_head",
     ),
     "head_to_head": Experiment(

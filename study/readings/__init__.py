@@ -8,7 +8,7 @@ their intervals allow for all comparisons of the experiment (`families.FAMILIES`
 from study.readings.answer import Answer
 from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters, Recipes
 from study.readings.common import by_norm
-from study.readings.mnist import HeadToHead, Length, OwnRates, Rates
+from study.readings.mnist import HeadToHead, Length, OwnRates, Rates, RatesToday
 from study.readings.networks import ROUNDING, Networks
 from study.readings.penalties import L1Strength, Luck, Penalties, StudyC
 from study.readings.small_batches import Cifar10Ghosts, Ghosts, SmallBatches, median
@@ -32,6 +32,7 @@ __all__ = [
     "OwnRates",
     "Penalties",
     "Rates",
+    "RatesToday",
     "Recipes",
     "SmallBatches",
     "Speed",

@@ -2,7 +2,9 @@
 
 from functools import cached_property
 
+from normbench import runs
 from normbench.comparison import typical_difference
+from normbench.data import is_held_out
 from normbench.runs import Arm
 from normbench.stats import Difference, accuracy_contrast
 from study.families import ALPHA
@@ -64,6 +66,12 @@ class Answer(Reading):
         ]
         confidence = 1 - ALPHA / len(pairs)
         return [accuracy_contrast([bn.correct, other.correct], confidence=confidence) for bn, other in pairs]
+
+    @cached_property
+    def images_of_example_rates(self) -> int:
+        """On how many held-out images its learning rates were chosen."""
+        kept = runs.read(self.n.results / "compare.jsonl")
+        return min(len(run.correct) for run in kept if is_held_out(run.dataset))
 
     @cached_property
     def example_sizes(self) -> list[int]:

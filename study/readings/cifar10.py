@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from normbench import stats
+from normbench.comparison import typical_difference
 from normbench.runs import Arm
 from normbench.stats import Difference, Interval
 from study import families
@@ -65,6 +66,11 @@ class Cifar10(Standardized):
     @cached_property
     def widest(self) -> Lead:
         return self.n.widest(self.name, self.three)
+
+    @cached_property
+    def typical_differences(self) -> list[float]:
+        """How far two runs of each of the three lie apart on average, in points."""
+        return [typical_difference(arm) for arm in self.three]
 
     @cached_property
     def at_most(self) -> float:

@@ -94,6 +94,14 @@ class Plain(Reading):
         return [lead for lead in self.leads if lead.gap.low > 0]
 
     @cached_property
+    def behind(self) -> dict[str, list[Lead]]:
+        """The leads over each variant that is clearly behind another, by its label."""
+        found: dict[str, list[Lead]] = {}
+        for lead in self.differing:
+            found.setdefault(lead.second.label, []).append(lead)
+        return found
+
+    @cached_property
     def same(self) -> list[Lead]:
         """Those whose whole interval lies within the margin."""
         return [lead for lead in self.leads if same(lead.gap, self.n.margin)]
@@ -140,11 +148,10 @@ class Plain(Reading):
         return [(a.label, b.label, gap) for a, b, gap in pairs if gap.low > 0]
 
 
-class OwnRates(Plain):
-    """Every normalization on MNIST with the learning rate that suits it best."""
+class Begun(Reading):
+    """An experiment that may not have been run yet."""
 
-    name = "own_rates"
-    tie = TIE
+    name: str
 
     @cached_property
     def is_there(self) -> bool:
@@ -153,6 +160,37 @@ class OwnRates(Plain):
             return bool(self.n.experiment(self.name))
         except FileNotFoundError:
             return False
+
+
+class RatesToday(Begun):
+    """Learning rates of the layers that came after batch, group, layer and instance norm."""
+
+    name = "rates_today"
+
+    @cached_property
+    def families(self) -> dict[str, list[Arm]]:
+        return by_norm(self.n.arms(self.name))
+
+    @cached_property
+    def best(self) -> dict[str, tuple[float, float]]:
+        """By label, the best rate and its mean accuracy in %."""
+        found = {}
+        for norm, arms in self.families.items():
+            means = {arm.recipe.lr: arm.accuracy.mean for arm in arms}
+            found[label(norm)] = (rate := best_rate(arms), means[rate])
+        return found
+
+    @cached_property
+    def at_an_edge(self) -> list[str]:
+        """The norms whose best rate is the lowest or the highest tried."""
+        return [norm for norm, arms in self.families.items() if not is_inner(best_rate(arms), arms)]
+
+
+class OwnRates(Plain, Begun):
+    """Every normalization on MNIST with the learning rate that suits it best."""
+
+    name = "own_rates"
+    tie = TIE
 
     @cached_property
     def rates(self) -> dict[str, float]:

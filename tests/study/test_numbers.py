@@ -1,10 +1,11 @@
 """Lookups, families of comparisons, and the statistics that sentences rest on."""
 
+import math
 from dataclasses import replace
 from math import isinf
 
 import pytest
-from made_up import failed_run_of, made_up_arms, run_of
+from made_up import failed_run_of, made_up_arms, noise, run_of
 from made_up_results import write_results, write_runs
 
 from model import Net
@@ -13,7 +14,7 @@ from normbench.layers import NORMALIZATIONS
 from normbench.runs import arms
 from normbench.training import USUAL_L1, Recipe
 from study import families, readings, tables
-from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, path
+from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, best_rate, path
 from study.networks import study_recipe
 from study.numbers import Numbers, winners
 
@@ -193,6 +194,83 @@ def test_runs_that_fail_without_normalization_are_counted(tmp_path, fails):
     assert rates.failures_with_at_high_rates == readings.common.Failures(0, 30)
     assert (rates.p_fails_more_without < 0.001) == fails
     assert rates.p_fails_more_without <= 1
+
+
+def of_own_rates(folder, accuracy, deviation=0.02):
+    for name in ("rates", "rates_today", "own_rates"):
+        experiment = EXPERIMENTS[name]
+        made = [
+            run_of(recipe, accuracy(recipe) + noise(recipe, deviation), experiment.data_name, images=10_000)
+            for recipe in experiment.plan(folder)
+        ]
+        write_runs(made, path(name, folder))
+    return Numbers(folder)
+
+
+def test_each_normalization_is_compared_at_its_own_rate(tmp_path):
+    def accuracy(recipe):
+        best = {"DyT": 0.05, "GN": 0.2}.get(recipe.family, 0.1)
+        return 99.0 - 0.3 * (recipe.family == "DyT") - 0.2 * abs(math.log2(recipe.lr / best))
+
+    n = of_own_rates(tmp_path, accuracy)
+    own, today = readings.OwnRates(n), readings.RatesToday(n)
+    assert own.rates == dict.fromkeys(("none", "BN", "LN", "LN_C", "IN", "RMS"), 0.1) | {
+        "GN (2 groups)": 0.2,
+        "GN (8 groups)": 0.2,
+        "DyT": 0.05,
+    }
+    assert own.at_an_edge == today.at_an_edge == ["DyT"], "0.025 was not tried with it"
+    assert set(own.behind) == {"DyT"} and len(own.behind["DyT"]) == 8 and len(own.leads) == 36
+    assert today.best["DyT"][0] == 0.05 and today.best["DyT"][1] == pytest.approx(98.7, abs=0.05)
+
+
+def test_an_experiment_that_has_not_begun_says_so(tmp_path):
+    assert not readings.OwnRates(Numbers(tmp_path)).is_there
+    assert not readings.RatesToday(Numbers(tmp_path)).is_there
+
+
+@pytest.mark.parametrize(
+    "means, best",
+    (
+        ({0.05: 99.40, 0.1: 99.45, 0.2: 99.44}, 0.1),
+        ({0.05: 99.40, 0.1: 99.445, 0.2: 99.45}, 0.1),  # half an image of 10,000 apart: the lower
+        ({0.05: 99.40, 0.1: 99.45, 0.2: 10.0}, 0.1),  # one that has not learned is not the best
+    ),
+)
+def test_the_best_rate_is_the_lower_of_two_that_tie(means, best):
+    tried = arms(run_of(Recipe("BN", lr=lr, seed=seed), mean) for lr, mean in means.items() for seed in range(2))
+    assert best_rate(tried.values()) == best
+
+
+def test_ranks_see_what_means_hide(tmp_path):
+    def accuracy(recipe):
+        if recipe.epochs == 1 and recipe.norm == "LN":
+            return 90.0 if recipe.seed == 60 else 97.0
+        if recipe.epochs == 1 and recipe.norm == "none":
+            return 10.0 if recipe.seed < 64 else 96.0
+        return 98.0
+
+    length = readings.Length(numbers_with_seeds(tmp_path, "length", accuracy))
+    assert "LN" not in {lead.second.recipe.norm for lead in length.differing(1)}, "one run hides the other five"
+    assert length.below == {"LN": [1], "none": [1]}
+
+
+def numbers_with_seeds(folder, name, accuracy, deviation=0.02):
+    experiment = EXPERIMENTS[name]
+    made = [run_of(recipe, accuracy(recipe) + noise(recipe, deviation)) for recipe in experiment.plan(folder)]
+    write_runs(made, path(name, folder))
+    return Numbers(folder)
+
+
+def test_every_recipe_for_cifar10_that_was_scored_is_known():
+    scored = readings.Recipes(Numbers()).scored
+    assert [one.letter for one in scored] == list("ABCDE")
+    first = scored[0]
+    lines = [line for line in Numbers().lines("cifar10_recipes") if line["recipe"] == "A"]
+    of_bn = [line["test_accuracy"] for line in lines if line["norm"] == "WS+BN"]
+    assert first.means["BN"] == pytest.approx(sum(of_bn) / 3, abs=1e-4), "by image as in the file"
+    assert first.over_ln.low < first.means["BN"] - first.means["LN"] < first.over_ln.high
+    assert scored[-1].over_ln is None and "LN" not in scored[-1].means
 
 
 def test_a_rate_that_fails_is_short_of_the_best_without_end(tmp_path):
