@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -123,6 +124,14 @@ def test_a_line_that_does_not_agree_with_itself_is_named(run, path, changed):
     path.write_text(json.dumps(line | {name: change(line) for name, change in changed.items()}) + "\n")
     with pytest.raises(ValueError, match=r"line 1 .*delete"):
         read(path)
+
+
+@pytest.mark.parametrize("make", (os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/full")))
+def test_what_is_no_file_is_told_and_not_waited_for(run, path, make):
+    make(path)
+    for attempt in (lambda: read(path), lambda: append(run, path)):
+        with pytest.raises(OSError, match=r"runs\.jsonl is no file"):
+            attempt()
 
 
 def test_a_half_written_line_is_ignored_and_cut_off(run, path):

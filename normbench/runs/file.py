@@ -91,6 +91,7 @@ class RunFile:
 
     def read(self) -> list[Run]:
         """Return the runs that the file holds by now; raises as `normbench.runs.read`."""
+        _check_is_file(self.path)
         with open(self.path, "rb") as file:
             file.seek(self._end - len(self._last_line))
             content = file.read()
@@ -192,6 +193,7 @@ def _floats(packed: str) -> Tensor:
 
 def _add(line: bytes, path: str | os.PathLike) -> None:
     """Add a whole line or nothing; first cut off a half-written one, which a kill may have left."""
+    _check_is_file(path)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{os.fspath(path)}.lock"), open(path, "ab+", buffering=0) as file:
@@ -202,6 +204,12 @@ def _add(line: bytes, path: str | os.PathLike) -> None:
             os.fsync(file)
     except OSError as error:
         raise cannot_save(path, error) from error
+
+
+def _check_is_file(path: str | os.PathLike) -> None:
+    """Raise OSError for a folder, and for a pipe or a device, which would be waited for."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{os.fspath(path)} is no file, so that runs can be neither read from it nor saved to it")
 
 
 def cannot_save(path: str | os.PathLike, error: OSError) -> OSError:
