@@ -193,7 +193,8 @@ def _floats(packed: str) -> Tensor:
 
 def _add(line: bytes, path: str | os.PathLike) -> None:
     """Add a whole line or nothing; first cut off a half-written one, which a kill may have left."""
-    _check_is_file(path)
+    if not Path(path).is_char_device():  # which fails by itself
+        _check_is_file(path)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{os.fspath(path)}.lock"), open(path, "ab+", buffering=0) as file:
