@@ -101,7 +101,8 @@ class Options:
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
         rates: learning rates to try, and more if the best lies at the edge; a single one is used as it is. By default
             those of the optimizer: 0.03 0.1 0.3 for sgd. A training function that takes lr needs them.
-        augment: random changes of training images: affine, crop-flip, none, or auto by the kind of images.
+        augment: random changes of training images: affine, crop-flip, crop-turn (mirrored in every other
+            epoch), none, or auto by the kind of images.
         weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw.
         decay_on: what weight decay falls on: weights, which leaves out biases and what normalizations train; or all.
         images: how many training images are used, a random subset, for a faster and rougher answer; by default all.

@@ -5,7 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normbench.data import AUGMENTATIONS, Dataset, affine_matrices, augmentation, crop_flip_matrices, warp
+from normbench.data import (
+    AUGMENTATIONS,
+    Dataset,
+    affine_matrices,
+    augmentation,
+    crop_flip_matrices,
+    mirrored_in_turn,
+    warp,
+)
 
 
 def shift_of(x, y, size):
@@ -81,6 +89,34 @@ def test_crops_and_mirrorings_move_whole_pixels():
     )
     assert distances.min(dim=1).values.max() < 1e-3
     assert set(distances.argmin(dim=1).tolist()) == set(range(50))
+
+
+def test_in_turn_each_image_is_seen_both_ways_in_two_epochs():
+    images, size = torch.rand(50, 3, 6, 9), (6, 9)
+    generator = torch.Generator().manual_seed(0)
+    seen = []
+    for epoch in range(3):
+        order = torch.randperm(50, generator=generator)
+        drawn = crop_flip_matrices(50, size, generator)
+        drawn[:, :, 2] = 0  # no moves, so that what is left is the mirroring
+        maps = mirrored_in_turn(drawn, order, epoch, seed=7)
+        changed = warp(images[order], maps, grey=False)[order.argsort()]
+        as_it_is = np.isclose(changed, images, atol=1e-5).all(axis=(1, 2, 3))
+        mirrored = np.isclose(changed, np.flip(images.numpy(), 3), atol=1e-5).all(axis=(1, 2, 3))
+        assert (as_it_is ^ mirrored).all()
+        seen.append(mirrored)
+    assert (seen[0] != seen[1]).all() and (seen[0] == seen[2]).all()
+    assert 10 < seen[0].sum() < 40, "a lot decides how each begins"
+
+
+def test_in_turn_only_the_mirroring_changes():
+    drawn = crop_flip_matrices(40, (6, 9), torch.Generator().manual_seed(1))
+    maps = mirrored_in_turn(drawn, torch.arange(40), 0, seed=1)
+    assert not torch.equal(maps[:, 0, 0], drawn[:, 0, 0]) and not torch.equal(
+        maps, mirrored_in_turn(drawn, torch.arange(40), 0, seed=2)
+    )
+    maps[:, 0, 0] = drawn[:, 0, 0]
+    assert torch.equal(maps, drawn)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -33,7 +33,7 @@ from normbench.training import Recipe, labels
         ({"seed": 2**64}, ValueError, f"seed {2**64 - 1} {2**64}"),
         ({"proximal": 1}, TypeError, "proximal bool 1"),
         ({"proximal": True}, ValueError, "proximal l1"),
-        ({"augment": "flip"}, ValueError, "augment auto affine crop-flip none 'flip'"),
+        ({"augment": "flip"}, ValueError, "augment auto affine crop-flip crop-turn none 'flip'"),
         ({"optimizer": "adam"}, ValueError, "optimizer sgd adamw muon 'adam'"),
         ({"optimizer": None}, TypeError, "optimizer str None"),
         ({"decay_on": "gamma"}, ValueError, "decay_on weights all 'gamma'"),

@@ -52,6 +52,20 @@ def test_same_seed_same_history_bit_for_bit(nm, few_digits):
     assert torch.equal(first.probabilities, second.probabilities)
 
 
+def test_images_are_mirrored_in_turn_over_the_epochs(few_photographs, monkeypatch):
+    seen = {}
+
+    def noted(matrices, images, epoch, seed):
+        changed = augmenting.mirrored_in_turn(matrices, images, epoch, seed)
+        seen[epoch] = changed[images.argsort(), 0, 0]
+        return changed
+
+    monkeypatch.setattr(loop, "mirrored_in_turn", noted)
+    TRAINER(Recipe("LN", epochs=3, augment="crop-turn"), few_photographs, progress=False)
+    assert list(seen) == [0, 1, 2]
+    assert torch.equal(seen[0], -seen[1]) and torch.equal(seen[0], seen[2]) and len(set(seen[0].tolist())) == 2
+
+
 def test_another_seed_another_history(few_digits):
     first, second = (TRAINER(Recipe(seed=seed, epochs=1), few_digits, progress=False) for seed in (1, 2))
     assert without_seconds(first) != without_seconds(second)

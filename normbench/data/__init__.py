@@ -1,6 +1,14 @@
 """Names, files and folders become batches: data sets, how they are loaded, and how their images are augmented."""
 
-from normbench.data.augmenting import AUGMENTATIONS, affine_matrices, augmentation, crop_flip_matrices, warp
+from normbench.data.augmenting import (
+    AUGMENTATIONS,
+    IN_TURN,
+    affine_matrices,
+    augmentation,
+    crop_flip_matrices,
+    mirrored_in_turn,
+    warp,
+)
 from normbench.data.dataset import HELD_OUT, Dataset
 from normbench.data.goal import ACCURACY, LOSSES, METRICS, Function, Goal
 from normbench.data.known import DATASETS, is_held_out, title
@@ -13,6 +21,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "HELD_OUT",
+    "IN_TURN",
     "LOSSES",
     "METRICS",
     "Dataset",
@@ -26,6 +35,7 @@ __all__ = [
     "is_held_out",
     "known_labels",
     "load",
+    "mirrored_in_turn",
     "shape_of_inputs",
     "title",
     "warp",

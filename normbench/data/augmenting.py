@@ -18,6 +18,7 @@ DEGREES = 10.0  # a rotation is up to so many, either way
 ZOOM = 0.1  # a zoom factor lies in 1 ± this
 SHIFT = 2.0  # a handwriting is shifted by up to so many pixels along each axis, either way
 CROP = 2  # a photograph by up to so many whole pixels
+IN_TURN = "crop-turn"
 
 
 def affine_matrices(n: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
@@ -54,6 +55,21 @@ def crop_flip_matrices(n: int, size: tuple[int, int], generator: torch.Generator
     return torch.stack([row_x, row_y], dim=1)
 
 
+def mirrored_in_turn(matrices: Tensor, images: Tensor, epoch: int, seed: int) -> Tensor:
+    """Mirror each image in every other epoch instead of by lot: float (n, 2, 3), `matrices` with another mirroring.
+
+    By lot many images are seen the same way in two epochs that follow; in turn none is (Jordan 2024, arXiv:2404.00498,
+    "alternating flip"). Only in which epoch an image begins is drawn, from the seed.
+
+    `matrices` (n, 2, 3) as `crop_flip_matrices` draws them; `images` (n,), which training image each is for, each once;
+    epochs count from 0.
+    """
+    begins = torch.randint(2, (len(images),), generator=torch.Generator().manual_seed(seed))
+    changed = matrices.clone()
+    changed[:, 0, 0] = ((begins[images.cpu()] + epoch) % 2 * 2.0 - 1).to(matrices)
+    return changed
+
+
 def no_matrices(n: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
     """Return `n` maps that leave images as they are: float (n, 2, 3)."""
     return torch.eye(2, 3).repeat(n, 1, 1)
@@ -62,6 +78,7 @@ def no_matrices(n: int, size: tuple[int, int], generator: torch.Generator | None
 AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "affine": affine_matrices,
     "crop-flip": crop_flip_matrices,
+    IN_TURN: crop_flip_matrices,  # which `mirrored_in_turn` changes
     "none": no_matrices,
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from normbench.data import Dataset, Samples, Task, augmentation, shape_of_inputs
+from normbench.data import IN_TURN, Dataset, Samples, Task, augmentation, mirrored_in_turn, shape_of_inputs
 from normbench.device import device_name, seeded
 from normbench.layers import BatchRenorm
 from normbench.training.checkpoint import Checkpoint
@@ -193,6 +193,9 @@ def train_epoch(recipe: Recipe, data: Dataset, step: Step, generator: torch.Gene
     order = torch.randperm(n, generator=generator).to(data.device)
     draw = augmentation(recipe.augment, data)
     matrices = draw(n, data.image_shape[1:], generator).to(data.device)
+    if recipe.augment == IN_TURN:
+        epoch = step.optimizers.steps // math.ceil(n / size)
+        matrices = mirrored_in_turn(matrices, order, epoch, recipe.seed)
     images, labels = data.x_train[order], data.y_train[order]
     outputs = torch.empty(n, len(data.classes), device=data.device)
     penalties = torch.zeros(math.ceil(n / size), device=data.device)

@@ -57,8 +57,8 @@ class Recipe:
     amp: str | None = None
     """bf16 for automatic mixed precision in bfloat16; by default all is in float32."""
     augment: str = "auto"
-    """Random changes of training images: affine (turn, stretch, move), crop-flip, none, or
-    auto: affine for grey images, crop-flip for colour."""
+    """Random changes of training images: affine (turn, stretch, move), crop-flip, crop-turn (mirrored in every other
+    epoch), none, or auto: affine for grey images, crop-flip for colour."""
     mirrored: bool = False
     """Whether testing shows each image twice, as it is and mirrored, and averages the probabilities, as Krizhevsky et
     al. (2012) do: right where a mirror image is of the same class."""

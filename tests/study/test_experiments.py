@@ -121,6 +121,13 @@ def test_which_arms_vary_what():
     }
 
 
+def test_a_change_of_the_recipe_is_tried_with_the_three_alike():
+    tried = EXPERIMENTS["cifar10_recipe"].arms
+    by_change = {augment: {r.norm for r in tried if r.augment == augment} for augment in {r.augment for r in tried}}
+    assert len(by_change) > 1 and set(map(frozenset, by_change.values())) == {frozenset({"BN", "GN:2", "LN"})}
+    assert len({replace(recipe, norm="BN", augment="auto") for recipe in tried}) == 1, "nothing else differs"
+
+
 def standardized(recipe):
     return parse(recipe.norm).standardized
 
