@@ -74,6 +74,15 @@ def test_other_networks_are_in_channels_last_and_trying_leaves_no_trace(few_digi
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+class WithoutState(Lenet):
+    def state_dict(self, *_, **__):
+        raise RuntimeError("no state")
+
+
+def test_a_state_that_cannot_be_had_is_not_asked_for(few_digits):
+    check_network(WithoutState(), few_digits, 100)
+
+
 # Refused, in one line
 
 
@@ -117,6 +126,7 @@ REFUSED = {
     "complex": (lambda: Outputs(lambda y: y.to(torch.complex64)), "returned complex64"),
     "sparse": (lambda: Outputs(lambda y: y.to_sparse()), "sparse"),
     "meta": (lambda: Outputs(lambda y: y.to("meta")), "meta"),
+    "nested": (lambda: Outputs(lambda y: torch.nested.nested_tensor(list(y))), "nested"),
     "a tuple": (lambda: Outputs(lambda y: (y, y)), "returned tuple"),
     "a single number": (lambda: Outputs(lambda y: y.sum()), r"returned \(\)"),
     "no gradient": (WithoutGradient, "no gradient"),

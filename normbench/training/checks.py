@@ -35,8 +35,9 @@ def check_network(net: nn.Module, data: Dataset | Samples, batch_size: int) -> N
             _check_shaped(net)
         if not any(p.requires_grad for p in net.parameters()):
             raise ValueError("the network has no parameters to train")
-        state = copy.deepcopy(net.state_dict())
-        trial = placed(_copy(net), data.device, inputs)
+        trial = _copy(net)
+        state = copy.deepcopy(net.state_dict()) if trial is net else {}
+        trial = placed(trial, data.device, inputs)
         with torch.no_grad():
             _check_outputs(trial.eval(), inputs, targets, data)
         _check_backward(_check_outputs(trial.train(), inputs, targets, data, hint), inputs, data.things)
@@ -48,7 +49,7 @@ def check_network(net: nn.Module, data: Dataset | Samples, batch_size: int) -> N
 def check_forward(net: nn.Module, inputs: Tensor) -> None:
     """Raise ValueError where a copy of `net` fails on `inputs` (n, …), in testing or in training."""
     trial = _copy(net)
-    state, mode = copy.deepcopy(net.state_dict()), net.training
+    state, mode = copy.deepcopy(net.state_dict()) if trial is net else {}, net.training
     with torch.no_grad(), seeded(0, inputs.device):
         for training in (False, True):
             try:
@@ -106,6 +107,8 @@ def _what_is_wrong(outputs: object, images: Tensor, wanted: tuple[int, int]) -> 
     """Say what a network returned if that is nothing to train on; "" if it is."""
     if not isinstance(outputs, Tensor):
         return type(outputs).__name__
+    if outputs.is_nested:
+        return "a nested tensor"
     if outputs.layout != torch.strided:
         return f"a tensor of the layout {outputs.layout}"
     if outputs.shape != wanted:
