@@ -18,7 +18,7 @@ import tyro
 from normbench import defaults
 
 if TYPE_CHECKING:
-    from normbench.data import Dataset
+    from normbench.data import Dataset, Samples
     from normbench.runs import Engine
 
 
@@ -56,7 +56,7 @@ class Where:
         return load(dataset, self.data_dir, choose_device("cpu" if self.engine == "ray" else self.device), size)
 
 
-def workers_for(where: Where, data: "Dataset | None") -> int:
+def workers_for(where: Where, data: "Dataset | Samples | None") -> int:
     """Return how many runs take place side by side on this machine; of a training function's own, one."""
     from normbench.runs import usual_workers
 
@@ -65,7 +65,7 @@ def workers_for(where: Where, data: "Dataset | None") -> int:
     return usual_workers(data) if data is not None else 1
 
 
-def engine_for(where: Where, data: "Dataset | None", modules: Sequence[ModuleType] = ()) -> "Engine":
+def engine_for(where: Where, data: "Dataset | Samples | None", modules: Sequence[ModuleType] = ()) -> "Engine":
     """Return what carries the runs out; on Ray, `modules` are sent to the nodes besides normbench.
 
     Raises ValueError for numbers out of range.
@@ -86,11 +86,15 @@ class Options:
             with whichever of num_classes, in_channels and size, (H, W), it accepts.
         train: a training function of your own, my_project.py:train, in the place of a data set and the built-in
             training: called as train(net, lr=…, seed=…), it returns a score, or one score per test example.
-        higher_is_better: whether its best score is the highest.
-        version: stands for the source of train in what finished runs are known by: an edit then trains nothing anew.
+        higher_is_better: whether the best score is the highest: by default as the metric has it, and True for a
+            function of your own.
+        version: stands for the source of train, or of a data set of your own, in what finished runs are known by: an
+            edit then trains nothing anew.
         dataset: mnist, digits (the default), fashion_mnist, kmnist, cifar10, the name of a file NAME.npz in the data
             folder, or a folder of images, with a slash: photos/, with a folder for each class, or with train/ and
-            test/.
+            test/. Or a function of your own, my_data.py:sets, that returns torch data sets (train, test).
+        loss: for such a function: cross_entropy, mse, bce, or my_data.py:loss, a function of outputs and targets.
+        metric: for such a function: accuracy, mse, mae, loss, or my_data.py:dice; by default that of the loss.
         arms: BN, GN (each layer gets a number of groups that fits), GN:8 (eight groups), LN (all channels of an image),
             IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
             RMS, DyT, Derf, BRN (batch renorm), FrozenBN, none; WS+GN standardizes the weights of the convolutions, too;
@@ -105,6 +109,8 @@ class Options:
             epoch), none, or auto by the kind of images.
         weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw.
         decay_on: what weight decay falls on: weights, which leaves out biases and what normalizations train; or all.
+        amp: bf16 for automatic mixed precision in bfloat16.
+        pretrained: whether the network comes with trained weights, which new layers then follow.
         images: how many training images are used, a random subset, for a faster and rougher answer; by default all.
         size: pixels to which the images of a folder are brought; by default 32.
         price: whether to measure what each arm costs in time and memory.
@@ -114,9 +120,11 @@ class Options:
 
     network: tyro.conf.Positional[str] = defaults.NETWORK
     train: str | None = None
-    higher_is_better: bool = True
+    higher_is_better: bool | None = None
     version: str = ""
     dataset: str | None = None
+    loss: str = "cross_entropy"
+    metric: str | None = None
     arms: tuple[str, ...] = defaults.ARMS
     seeds: int = defaults.SEEDS
     epochs: int | None = None
@@ -126,6 +134,8 @@ class Options:
     augment: str = "auto"
     weight_decay: float | None = None
     decay_on: Literal["weights", "all"] = "weights"
+    amp: str | None = None
+    pretrained: bool = False
     images: int | None = None
     size: int | None = None
     price: bool = True
@@ -148,7 +158,7 @@ def compare(
     network = comparison.Swapped(options.network)
     if options.train is not None and options.dataset is not None:
         raise ValueError("--dataset and --train exclude each other: a training function has its own data")
-    data = where.load(options.dataset or "digits", options.size) if options.train is None else None
+    data = _data(options, where) if options.train is None else None
     trained_on = data.name if data else comparison.Named(options.train or "").name
     folder = output_folder(options.output, f"runs/compare/{network.name}-{trained_on}")
     if options.verbose and data:
@@ -157,6 +167,8 @@ def compare(
     given = asdict(options)
     for name in ("network", "arms", "dataset", "size", "output", "verbose"):
         del given[name]
+    if is_function(options.dataset or ""):  # whose data have these
+        given |= {"loss": "cross_entropy", "metric": None, "version": ""}
     try:
         compared = comparison.compare(
             options.network,
@@ -176,6 +188,44 @@ def compare(
     page = folder / "report.html"
     write_whole(page, compared.page(same_command("normbench")))
     print(f"Tables and figures: {page}")
+
+
+def is_function(name: str) -> bool:
+    """Tell whether a text names a function: file.py:function or package.module:function."""
+    source, colon, function = name.rpartition(":")
+    return bool(colon) and function.isidentifier() and not {"/", os.sep} & set(function) and len(source) > 1
+
+
+def _data(options: Options, where: Where) -> "Dataset | Samples":
+    """Load what is trained on: a data set by its name, or what a function of the user's own returns."""
+    name = options.dataset or "digits"
+    if not is_function(name):
+        return where.load(name, options.size)
+    from dataclasses import replace
+
+    from normbench.comparison import Named, samples_of
+    from normbench.data import Goal, Samples
+
+    if options.size is not None:
+        raise ValueError(f"--size is for folders of images, got {options.size}")
+    goal = Goal(_function(options.loss), None if options.metric is None else _function(options.metric))
+    with Named(name).found() as make:
+        try:
+            made = make()
+        except Exception as error:  # a function of the user's own can raise anything
+            raise ValueError(f"{name} cannot make data sets: {type(error).__name__}: {error}") from error
+    samples = made if isinstance(made, Samples) else samples_of(made, goal, options.version, where.device)
+    return replace(samples, name=Named(name).name)
+
+
+def _function(name: str) -> Any:
+    """The function that a text names, or the text itself where it names none."""
+    from normbench.comparison import Named
+
+    if not is_function(name):
+        return name
+    with Named(name).found() as function:
+        return function
 
 
 def write_whole(path: Path, text: str) -> None:

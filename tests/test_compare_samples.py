@@ -1,5 +1,6 @@
 """A comparison on torch data sets, and of a pretrained network."""
 
+import sys
 import warnings
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from normbench import Comparison, compare, read
+from normbench.commands import main
 from normbench.data import Samples
 
 QUICK = {"seeds": 2, "epochs": 2, "batch_size": 16, "price": False, "progress": False}
@@ -122,3 +124,60 @@ def test_pretrained_needs_inputs_where_a_function_has_the_data(tmp_path):
 
     with pytest.raises(ValueError, match="inputs"), warnings.catch_warnings():
         compare(wave_net, arms=("BN", "none"), train=train, pretrained=True, folder=tmp_path, seeds=1, progress=False)
+
+
+DATA = """
+from made_up import signals
+
+def sets():
+    return signals(60), signals(40, seed=1)
+
+def gap(outputs, targets):
+    return (outputs.argmax(dim=1) - targets).abs().float()
+
+def broken():
+    raise KeyError("x")
+"""
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs `normbench compare` on a file of data sets: the status, what it printed, the last line of its errors."""
+    (tmp_path / "my_data.py").write_text(DATA)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        few = ["--arms", "BN", "none", "--seeds", "2", "--epochs", "1", "--rates", "0.1", "--batch-size", "20"]
+        monkeypatch.setattr(sys, "argv", ["normbench", "compare", "made_up:wave_net", *few, "--no-price", *arguments])
+        status = main()
+        said = capsys.readouterr()
+        return status, said.out, said.err.strip()
+
+    return call
+
+
+def test_a_function_of_data_sets_on_the_command_line(command, tmp_path):
+    status, said, _ = command("--dataset", "my_data.py:sets", "--amp", "bf16")
+    assert status == 0 and "60 training and 40 test samples (1, 40)" in said and " % of the test samples right" in said
+    (folder,) = (tmp_path / "runs" / "compare").iterdir()
+    assert {run.recipe.amp for run in read(folder / "runs.jsonl")} == {"bf16"} and folder.name.endswith("my_data.sets")
+    status, said, _ = command(
+        "--dataset", "my_data.py:sets", "--metric", "my_data.py:gap", "--higher-is-better", "False"
+    )
+    assert status == 0 and "lowest mean, gap" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    (
+        (["--dataset", "my_data.py:broken"], "KeyError"),
+        (["--dataset", "my_data.py:nothing"], "'nothing'"),
+        (["--dataset", "my_data.py:gap"], "my_data.py:gap"),
+        (["--dataset", "my_data.py:sets", "--loss", "hinge"], "'hinge'"),
+        (["--dataset", "my_data.py:sets", "--size", "32"], "--size"),
+        (["--dataset", "digits", "--loss", "mse"], "torch data sets"),
+    ),
+)
+def test_what_cannot_be_trained_on_is_said_in_a_line(command, arguments, said):
+    status, _, error = command(*arguments)
+    assert status == 2 and said in error and "\n" not in error

@@ -1,6 +1,6 @@
 """Which normalization should a network use: trained with each, how far apart they are, and the answer."""
 
-from normbench.comparison.comparing import compare
+from normbench.comparison.comparing import compare, samples_of
 from normbench.comparison.demo import small_network
 from normbench.comparison.differences import (
     ALPHA,
@@ -31,6 +31,7 @@ __all__ = [
     "is_of_a_user",
     "read_table",
     "same",
+    "samples_of",
     "seeds_to_decide",
     "seeds_to_tell",
     "share_seeds",

@@ -183,6 +183,11 @@ def _data(given: object, goal: Goal, version: str, device: str | torch.device, a
         if not usual or version:
             raise ValueError("Samples have a loss, a metric and a version of their own: give them there")
         return given
+    return samples_of(given, goal, version, device)
+
+
+def samples_of(given: object, goal: Goal, version: str, device: str | torch.device) -> Samples:
+    """Return torch data sets (train, test) or (train, validation, test) as samples. Raises ValueError for others."""
     if isinstance(given, (tuple, list)) and len(given) in (2, 3):
         train, *validation, test = given
         chosen_on = validation[0] if validation else None
