@@ -394,7 +394,7 @@ def test_the_price_is_that_of_each_arm(few_digits, tmp_path, engine):
         (network, {"workers": 0, "progress": True}, "workers.*at least 1, got 0"),
         (network, {"images": 301}, "images.*300.*301"),
         (network, {"rates": (0.0, 0.1)}, r"rates.*above 0.*\[0\.0, 0\.1\]"),
-        (network, {"batch_size": 280}, "280.*250"),
+        (network, {"batch_size": 280, "rates": (0.1, 0.3)}, "280.*250"),
         (network, {"batch_size": (32, 32)}, r"each once.*\[32, 32\]"),
         (network, {"batch_size": (0, 32)}, r"at least 1.*\[0, 32\]"),
     ),
