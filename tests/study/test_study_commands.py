@@ -103,7 +103,7 @@ def test_what_depends_on_the_images_is_left_to_them_unless_it_is_given(call, tmp
         (["--epochs", "0"], ("epochs", "at least 1", "got 0")),
         (["--batch-size", "5000"], ("5000", "1500 training images")),
         (["--optimizer", "adam"], ("optimizer", "sgd, adamw, muon", "'adam'")),
-        (["--augment", "rotate"], ("augment", "affine, crop-flip, none", "'rotate'")),
+        (["--augment", "rotate"], ("augment", "affine, crop-flip, crop-turn, none", "'rotate'")),
         (["--nm", "none", "--lr", "1e20"], ("none", "not finite in epoch 1", "lower learning rate")),
         (["--device", "tpu"], ("'tpu'",)),
         (["--dataset", "imagenet"], ("'imagenet'",)),
