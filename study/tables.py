@@ -67,9 +67,12 @@ def pairs(n: Numbers, name: str) -> str:
     heads = ["pair", "first − second (points)>", "95 % interval¹>", "on these test images²>"]
     heads += ["test loss (nats)>", "95 % interval²>", "the first wins a single run³>", f"seeds for {stated:g}⁴>"]
     table = markdown(heads, [[f"{names[a.recipe]} vs. {names[b.recipe]}", *_pair(n, name, a, b)] for a, b, _ in leads])
+    comparisons = len(n.family(name))
+    together = f"all {comparisons} intervals of the experiment hold together (Bonferroni)"
     return (
-        f"{table}\n\n¹ For new seeds and new test images; all {len(n.family(name))} intervals of the experiment hold "
-        "together (Bonferroni). ² For new seeds\nalone. ³ Of all pairs of one run each; a tie counts half. ⁴ Seeds per "
+        f"{table}\n\n¹ For new seeds and new test images; "
+        f"{together if comparisons > 1 else 'the experiment makes no other comparison'}. ² For new seeds\nalone. "
+        "³ Of all pairs of one run each; a tie counts half. ⁴ Seeds per "
         f"variant that would show a difference of {stated:g} points, or that\nthere is none, in four of five studies."
     )
 
