@@ -99,7 +99,12 @@ class Options:
             IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
             RMS, DyT, Derf, BRN (batch renorm), FrozenBN, none; WS+GN standardizes the weights of the convolutions, too;
             own is the network as it is; my_norms.py:MyNorm is a layer of your own.
-        seeds: runs per arm.
+        seeds: runs per arm, at most: an arm is out as soon as it is behind for certain. More later, with the same
+            output, go on from those that are finished.
+        margin: a difference that does not matter to you, in percentage points; the race also ends when the arms that
+            are left differ by less.
+        budget: how long it may take, such as 90m or 2h; then it says what is undecided.
+        fixed: train all arms with all seeds, without a race.
         epochs: how often a run sees every training image, by default 10.
         batch_size: training images per step, by default 128; several numbers for an answer by batch size.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
@@ -127,6 +132,9 @@ class Options:
     metric: str | None = None
     arms: tuple[str, ...] = defaults.ARMS
     seeds: int = defaults.SEEDS
+    margin: float | None = None
+    budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    fixed: bool = False
     epochs: int | None = None
     batch_size: tuple[int, ...] | None = None
     optimizer: str = defaults.OPTIMIZER

@@ -2,7 +2,7 @@
 
 NETWORK = "normbench.comparison.demo:small_network"
 ARMS = ("own", "BN", "GN", "LN", "IN", "none")
-SEEDS = 5
+SEEDS = 10
 EPOCHS = 10
 BATCH_SIZE = 128
 OPTIMIZER = "sgd"

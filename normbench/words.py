@@ -55,3 +55,19 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def seconds_of(time: float | str) -> float:
+    """Return how long a time is: seconds as a number, or a text such as "90s", "45m", "2h", "1.5h".
+
+    Raises ValueError for anything else, and for what is not above 0.
+    """
+    text = str(time).strip().lower()
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+    try:
+        seconds = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"a time is a number of seconds, or a text such as 45m or 2h, above 0; got {time!r}")
+    return seconds

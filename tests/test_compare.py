@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from normbench.comparison import Comparison, compare
-from normbench.comparison.rates import best_rate
+from normbench.comparison.rates import best_of
+from normbench.comparison.verdict import Kind
 from normbench.runs import read
 from normbench.training import Recipe
 
@@ -113,7 +114,7 @@ def test_rates_are_chosen_on_held_out_images_and_widened(few_digits, tmp_path):
     assert all(len(arm.correct[0]) == 50 for arm in tried.values())
     rates = sorted(recipe.lr for recipe in tried if recipe.norm == "BN")
     assert rates == [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1], "the best was at the edge, four times over"
-    assert chosen["BN"] == best_rate(Recipe("BN", epochs=1, batch_size=64), tried) >= 0.01
+    assert chosen["BN"] == best_of(Recipe("BN", epochs=1, batch_size=64), tried) >= 0.01
 
 
 def test_each_batch_size_has_its_answer_and_can_be_read_again(few_digits, tmp_path):
@@ -142,10 +143,11 @@ def test_arms_whose_runs_fail_are_rows(fault, reason, rates, few_digits, tmp_pat
         return nn.Sequential(*layers)
 
     found = compare(faulty, few_digits, ("BN", "none"), folder=tmp_path, **FEW | {"rates": rates})
-    failures = found.results[0].failures
-    assert [recipe.norm for recipe in failures] == ["BN", "none"] and not found.arms
-    assert all(reason in failure for failure in failures.values())
-    assert found.answer.count(reason) == 2
+    (result,) = found.results
+    assert result.verdict.kind is Kind.FAILED and result.verdict.best == ()
+    assert [recipe.norm for recipe in (*result.failures, *result.verdict.fails)] == ["BN", "none"]
+    assert all(reason in failure for failure in result.failures.values())
+    assert found.answer.count(reason) == 2 and "Take" not in found.answer
     assert all(not run.history for run in read(tmp_path / "runs.jsonl")), "no accuracy is invented"
 
 
@@ -412,10 +414,11 @@ def test_nothing_is_printed_unless_progress_is_asked_for(few_digits, tmp_path, c
 
 def test_what_is_told_before_and_while_it_runs(few_digits, tmp_path, capsys):
     compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"progress": True})
-    preview, layers, left, *_, last = capsys.readouterr().out.splitlines()
+    preview, layers, left, *_, last, standing = capsys.readouterr().out.splitlines()
     assert all(number in preview for number in ("5,354", "300", "50")) and "1 BatchNorm2d" in layers
     assert re.search(r"4\b.* \d+ s", left)
     assert re.search(r"GN, seed 2: \d+\.\d\d %.*4 of 4", last)
+    assert re.search(r"2 seeds.*(BN|GN) leads with \d\d\.\d\d %", standing)
 
 
 def test_some_of_the_images_of_a_sorted_data_set(few_digits, tmp_path):

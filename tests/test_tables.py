@@ -20,10 +20,14 @@ def frame():
 
 def test_the_best_arm_is_found_and_a_row_without_a_score_has_failed(frame):
     (result,) = Comparison.from_frame(frame, arm="norm", score=["dice", "loss"]).results
-    assert [result.labels[arm.recipe] for arm in result.ranked] == ["GN", "batch"]
-    (lead,) = result.leads.values()
+    gn, batch, new = [arm.recipe for arm in result.ranked]
+    assert [result.labels[arm] for arm in (gn, batch, new)] == ["GN", "batch", "LN:new"]
+    lead = result.leads[gn, batch]
     assert lead.estimate == pytest.approx(0.1) and lead.low > 0
-    assert [result.labels[recipe] for recipe in result.failures] == ["LN:new"]
+    assert result.standing.learned[new] == (3, 4) and result.mean(result.arms[new]).estimate == pytest.approx(
+        0.7033, abs=1e-4
+    )
+    assert "LN:new (1 of 4 runs did not learn)" in result.answer
     assert result.ranked[0].last("test_loss").mean() == pytest.approx(0.0925)
 
 

@@ -15,7 +15,7 @@ from normbench.checking.price import Price
 from normbench.comparison.network import Swapped
 from normbench.comparison.own import OwnTraining
 from normbench.data import Dataset, Samples, Task, shape_of_inputs, title
-from normbench.layers import OWN, label
+from normbench.layers import OWN, label, parse
 from normbench.swapping import normalizations, unknown
 from normbench.training import (
     Recipe,
@@ -98,6 +98,18 @@ def without_twins(made: Iterable[Candidate]) -> tuple[list[Candidate], dict[str,
         else:
             kept[key] = candidate
     return [candidate for candidate in made if candidate in kept.values()], twins
+
+
+def groups(made: Iterable[Candidate]) -> dict[str, str]:
+    """Say how many groups each arm of group norm got that did not ask for a number, by norm: {"GN": "4 to 8"}."""
+    said = {}
+    for candidate in made:
+        norm = parse(candidate.recipe.norm)
+        if candidate.net is not None and norm.name == "GN" and norm.number is None:
+            numbers = {layer.num_groups for layer in candidate.net.modules() if isinstance(layer, nn.GroupNorm)}
+            ends = dict.fromkeys(f"{end}" for end in (min(numbers), max(numbers))) if numbers else {}
+            said[candidate.recipe.norm] = " to ".join(ends)
+    return said
 
 
 def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candidate:

@@ -2,7 +2,9 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from normbench import defaults
-from normbench.comparison.candidates import Candidate, Original, candidates, original, preview, without_twins
+from normbench.comparison.candidates import Candidate, Original, candidates, groups, original, preview, without_twins
+from normbench.comparison.export import save
 from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.own import OwnTraining, own_training, rates_of, train_by_function
-from normbench.comparison.rates import best_rate, tried_rates, why_no_rate
+from normbench.comparison.race import Rules
+from normbench.comparison.racing import Course, hold
+from normbench.comparison.rates import choose_rates
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.trainings import Trainings, estimate, missing
 from normbench.data import Dataset, Function, Goal, Samples, Task
 from normbench.device import choose_device
-from normbench.runs import Arms, Engine, local, opened
+from normbench.runs import Engine, local, opened
 from normbench.swapping import Make
 from normbench.training import BY_FUNCTION, ON_SAMPLES, OPTIMIZERS, Recipe, Trainer
+from normbench.words import seconds_of
 
 HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
 MOST_HELD_OUT = 10_000  # images
@@ -44,6 +50,9 @@ def compare(
     inputs: Tensor | None = None,
     device: str | torch.device = "auto",
     optimizer: str = defaults.OPTIMIZER,
+    margin: float | None = None,
+    budget: float | str | None = None,
+    fixed: bool = False,
     rates: Sequence[float] | None = None,
     augment: str = "auto",
     weight_decay: float | None = None,
@@ -59,10 +68,13 @@ def compare(
     """Train a network with each normalization in the place of its own, on equal terms, and say which is best.
 
     The training is the built-in one on `data`, or a function of your own, `train`. First each arm's learning rate is
-    chosen: runs with each of `rates`, scored on held-out training images (a sixth, at most 10,000); if the lowest or
-    the highest is best, the next beyond it is tried, too. Then each arm is trained with that rate and `seeds` seeds on
-    all training images, and scored on the test images after the last epoch. Each batch size has rates and runs of its
-    own. The arms share seeds: the same initial weights, order and augmentation of images.
+    chosen, by complete runs scored on held-out training images (a sixth, at most 10,000): from a likely one to the
+    better neighbour, until both neighbours are worse, if need be beyond `rates`; two that are close get a second run,
+    and of two that tie the lower is taken. Then the race begins: on all training images the arms are trained seed by
+    seed, and scored on the test images after the last epoch. An arm is out as soon as it is behind for certain. The
+    race is over when one arm is left, when those left are equal within `margin`, when the planned seeds would hardly
+    tell more, or after `seeds` seeds; it allows for every look at the scores. Each batch size has rates and a race of
+    its own. The arms share seeds: the same initial weights, order and augmentation of images.
 
     Finished runs are kept in `folder`; after a stop the same call resumes. They are known by the network and the data
     that they were made with, so that others never mix in.
@@ -81,7 +93,7 @@ def compare(
         arms: normalizations as `swap` takes them: BN, GN, LN, IN, LN_C, RMS, DyT, none, …; "GN:8" for eight groups;
             "own" for the network as it is; "my_norms.py:MyNorm" for a layer of your own. Or a dict, in which a layer of
             your own is a function of the number of channels: {"BN": "BN", "mine": lambda channels: MyNorm(channels)}.
-        seeds: runs per arm; two give an interval, five a useful one.
+        seeds: runs per arm, at most. More seeds later, with the same folder, go on from those that are finished.
         epochs: how often a run sees every training image, by default 10.
         batch_size: training images per step, by default 128; several for an answer by batch size.
         folder: where finished runs are kept.
@@ -116,6 +128,7 @@ def compare(
     options out of range; and as `normbench.runs.run_all` does.
     """
     engine_here = local(workers)  # raises for a wrong number
+    deadline = time.monotonic() + (math.inf if budget is None else seconds_of(budget))
     sizes = _sizes(batch_size)
     makers = _makers(arms)
     usual = Recipe(
@@ -141,7 +154,8 @@ def compare(
         asked |= {name: value for name, value in of_the_built_in.items() if value != getattr(Recipe(), name)}
         used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
         rates = rates_of(used, rates)
-    plan = _plan(network, used, wanted, sizes, seeds, rates, price)
+    rules = Rules(seeds, margin, early=not fixed)
+    plan = _plan(network, used, wanted, sizes, rules, rates, price)
     trainer = Trainer(ON_SAMPLES if isinstance(used, Samples) else "train", plan.network, is_of_a_user=True)
     if higher_is_better is None:
         higher_is_better = used.goal.higher_is_better if isinstance(used, Samples) else True
@@ -155,9 +169,14 @@ def compare(
             _announce(plan, trainings, 1 if engine else workers)
         for made in plan.candidates:
             made.net = None  # its memory is for the runs
-        results = [_result(plan, trainings, size) for size in sizes]
+        course = Course(rules, used, _chance(used), workers, deadline)
+        results = [_result(plan, trainings, course, size) for size in sizes]
     known = plan.original
-    return Comparison(plan.network.name, used.name, results, _images(used), known.replaced, known.price)
+    found = Comparison(plan.network.name, used.name, results, _images(used), known.replaced, known.price)
+    if path.exists():
+        with suppress(OSError):  # a full disk does not take away the answer
+            save(found, path.parent)
+    return found
 
 
 def _sizes(batch_size: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -222,9 +241,10 @@ class _Plan:
     data: Task
     held_out: Task
     grid: list[float]
-    seeds: int
+    rules: Rules
     candidates: list[Candidate]
     twins: dict[str, str]
+    groups: dict[str, str]
 
     @property
     def sizes(self) -> set[int]:
@@ -236,13 +256,13 @@ def _plan(
     data: Task,
     wanted: Sequence[Recipe],
     sizes: Sequence[int],
-    seeds: int,
+    rules: Rules,
     rates: Sequence[float],
     price: bool,
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
     held_out = _for_rates(data)
-    _check(wanted, seeds, rates, sizes, held_out if len(set(rates)) > 1 else data)
+    _check(wanted, rules, rates, sizes, held_out if len(set(rates)) > 1 else data)
     known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
     grid = sorted(set(rates))
     parts = (data, held_out) if len(grid) > 1 else (data,)
@@ -252,7 +272,7 @@ def _plan(
         raise ValueError(
             f"{' and '.join(recipe.label for recipe in wanted)} are the same network here: give another arm"
         )
-    return _Plan(network, known, data, held_out, grid, seeds, made, twins)
+    return _Plan(network, known, data, held_out, grid, rules, made, twins, groups(made))
 
 
 def _for_rates(data: Task) -> Task:
@@ -263,11 +283,15 @@ def _for_rates(data: Task) -> Task:
     return data.choosing()
 
 
-def _check(wanted: Sequence[Recipe], seeds: int, rates: Sequence[float], sizes: Sequence[int], held_out: Task) -> None:
+def _check(
+    wanted: Sequence[Recipe], rules: Rules, rates: Sequence[float], sizes: Sequence[int], held_out: Task
+) -> None:
     if len(set(wanted)) < len(wanted) or len(wanted) < 2:
         raise ValueError("give two or more arms, each once, such as BN GN none")
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    if rules.seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {rules.seeds}")
+    if rules.margin is not None and not 0 < rules.margin < math.inf:
+        raise ValueError(f"the margin must be above 0 and finite, got {rules.margin}; leave it out if there is none")
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise ValueError(f"rates must be above 0 and finite, got {list(rates)}")
     if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < 1:
@@ -287,32 +311,44 @@ def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
     """Print what is compared, how many runs are missing, and about how long they take."""
     trainings.tell(preview(plan.network.name, plan.original, plan.data, plan.twins))
     usable = [made for made in plan.candidates if not made.failure]
-    left = missing(trainings, [made.recipe for made in usable], plan.grid, plan.seeds, plan.data, plan.held_out)
+    left = missing(trainings, [made.recipe for made in usable], plan.grid, plan.rules, plan.data, plan.held_out)
     if line := estimate(left, usable, plan.data, workers):
         trainings.tell(line)
 
 
-def _result(plan: _Plan, trainings: Trainings, size: int) -> Result:
-    """Choose a rate for each arm of one batch size, train its seeds, and return the result."""
+def _result(plan: _Plan, trainings: Trainings, course: Course, size: int) -> Result:
+    """Choose a rate for each arm of one batch size, hold the race, and return the result."""
     of_size = [made for made in plan.candidates if made.recipe.batch_size == size]
     failures = {made.recipe: made.failure for made in of_size if made.failure}
     recipes = [made.recipe for made in of_size if not made.failure]
     batches = f", batches of {size}" if len(plan.sizes) > 1 else ""
-    rates, tried = dict.fromkeys(recipes, plan.grid[0]), Arms()
     if len(plan.grid) > 1:
         trainings.tell(f"Learning rates, {_scored_on(plan.held_out)}{batches}:")
-        tried = tried_rates(trainings, recipes, plan.grid, plan.held_out)
-        best = {recipe: best_rate(recipe, tried, trainings.measure(tried)) for recipe in recipes}
-        failures |= {recipe: why_no_rate(recipe, tried) for recipe, rate in best.items() if rate is None}
-        rates = {recipe: rate for recipe, rate in best.items() if rate is not None}
+    rates = choose_rates(trainings, recipes, plan.grid, plan.held_out)
+    chosen = [replace(recipe, lr=rate) for recipe, rate in rates.chosen.items()]
     tested = f", on the test {plan.data.things}" if isinstance(plan.data, (Dataset, Samples)) else ""
-    trainings.tell(f"Seeds{tested}{batches}:")
-    chosen = [replace(recipe, lr=rate) for recipe, rate in rates.items()]
-    trained = trainings.run(chosen, range(1, plan.seeds + 1), plan.data)
-    failures |= {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
-    arms = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
-    seconds = plan.original.step_seconds if size == max(plan.sizes) else {}
-    return Result(size, arms, failures, tried, plan.twins, seconds, trainings.higher_is_better)
+    trainings.tell(f"The race{tested}{batches}:")
+    arms, stopped = hold(trainings, chosen, course, rates.far_behind) if chosen else ({}, False)
+    failures |= rates.failures | {recipe: why_no_result(arm) for recipe, arm in arms.items() if not arm.succeeded}
+    return Result(
+        size,
+        {recipe: arm for recipe, arm in arms.items() if arm.succeeded},
+        failures,
+        rates.tried,
+        plan.twins,
+        plan.original.step_seconds if size == max(plan.sizes) else {},
+        trainings.higher_is_better,
+        rules=course.rules,
+        far_behind=rates.far_behind,
+        chance=course.chance,
+        groups=plan.groups,
+        stopped=stopped,
+    )
+
+
+def _chance(data: Task) -> float | None:
+    """The accuracy in % of who always names the most frequent class of the test images."""
+    return 100 * float(data.y_test.bincount().max()) / len(data.y_test) if isinstance(data, Dataset) else None
 
 
 def _scored_on(held_out: Task) -> str:

@@ -1,23 +1,28 @@
 """A comparison as a page in HTML, with all figures inside."""
 
-import base64
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from normbench import words
 from normbench.checking import price_table
+from normbench.comparison.answer import headline
+from normbench.comparison.next_step import next_step
+from normbench.comparison.race import Ending
 from normbench.data import title
-from normbench.figures import png
-from normbench.runs import Measure
-from normbench.stats import MOST_SEEDS, Summary
+from normbench.layers import NORMALIZATIONS, parse
+from normbench.runs import Arm
+from normbench.stats import superiority
+from normbench.training import Recipe
 from normbench.training.provenance import commit, versions
+from normbench.words import fixed
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from normbench.comparison.result import Comparison
+    from normbench.comparison.result import Comparison, Result
+    from normbench.figures import Row
 
 
 def page(comparison: "Comparison", command: str = "") -> str:
@@ -27,6 +32,8 @@ def page(comparison: "Comparison", command: str = "") -> str:
 
 def body(comparison: "Comparison", command: str = "") -> str:
     """Return what stands on the page, for notebooks too."""
+    from normbench.figures import svg
+
     devices = dict.fromkeys(run.device for arm in comparison.arms.values() for run in arm.runs)
     return (
         _environment()
@@ -34,17 +41,123 @@ def body(comparison: "Comparison", command: str = "") -> str:
         .render(
             comparison=comparison,
             title=title(comparison.data),
-            most_seeds=MOST_SEEDS,
+            parts=[_part(comparison, batches, result, command) for batches, result in comparison.titled.items()],
             price=price_table(comparison.price) if comparison.price else None,
-            figures={name: _data_url(figure) for name, figure in comparison.figures().items()},
+            figures={name: svg(figure, name) for name, figure in comparison.figures().items()},
+            methods=_methods(comparison),
             made_by={
                 "Command": command,
-                "Device": ", ".join(devices),
+                "Device": ", ".join(filter(None, devices)),
                 "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
                 "Commit": commit(),
             },
         )
     )
+
+
+def _part(comparison: "Comparison", batches: str, result: "Result", command: str) -> dict[str, Any]:
+    """What the page says of one batch size."""
+    from normbench.figures import plot_race, plot_verdict, svg
+
+    head, rows = headline(result), [_picture_row(result, arm) for arm in result.ranked]
+    raced = result.rules is not None and len(result.standings) > 1
+    return {
+        "batches": batches,
+        "kind": result.verdict.kind.value,
+        "headline": head,
+        "more": result.answer.removeprefix(head).strip(),
+        "figure": svg(plot_verdict(rows, result.measure.title), head) if rows else "",
+        "race": svg(plot_race(rows, result.rules.seeds), _race_in_words(result)) if result.rules and raced else "",
+        "race_said": _race_in_words(result) if raced else "",
+        "next": next_step(result, command),
+        "head": _head(comparison, result),
+        "rows": [_cells(comparison, result, arm) for arm in result.ranked],
+        "failures": {result.labels[recipe]: reason for recipe, reason in result.failures.items()},
+        "pairs": result.pairs().to_dict("records"),
+        "digits": result.measure.digits,
+    }
+
+
+def _picture_row(result: "Result", arm: Arm) -> "Row":
+    from normbench.figures import Row
+
+    standing, mean = result.standing, result.mean(arm)
+    out, lead = standing.out.get(arm.recipe), standing.leads.get(arm.recipe)
+    said = "" if out is None else "its runs fail" if out.fails else "behind"
+    if lead is not None and said == "behind":
+        said += f" by {fixed(lead.estimate, result.measure.digits)}"
+    scores = np.where(np.isin(arm.last(), result.learned(arm)), arm.last(), np.nan)
+    return Row(named(result, arm.recipe), arm.recipe.norm, scores.tolist(), mean, said, _mean(result, arm))
+
+
+def named(result: "Result", recipe: Recipe) -> str:
+    """Name an arm in tables and pictures: group norm with the number of groups that it got."""
+    label, groups = result.labels[recipe], result.groups.get(recipe.norm)
+    return label.replace("GN", f"GN ({groups} groups)", 1) if groups else label
+
+
+def _mean(result: "Result", arm: Arm) -> str:
+    mean, digits = result.mean(arm), result.measure.digits
+    if mean is None:
+        return "–"
+    return f"{fixed(mean.estimate, digits)}" + (
+        f" ({fixed(mean.low, digits)} to {fixed(mean.high, digits)})" if math.isfinite(mean.low) else ""
+    )
+
+
+def _head(comparison: "Comparison", result: "Result") -> list[str]:
+    rates = ["learning rate"] if comparison.has_rates else []
+    trained = ["parameters", "time per run"] if comparison.trained_here else []
+    loss = ["test loss"] if _has_loss(result) else []
+    return [f"test {result.measure.title}", *loss, "learned", "behind the first", "wins a single run", *rates, *trained]
+
+
+def _has_loss(result: "Result") -> bool:
+    return all("test_loss" in run.last for arm in result.arms.values() for run in arm.succeeded)
+
+
+def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
+    """A row of the table: the name, then a cell per entry of `_head`."""
+    standing, digits = result.standing, result.measure.digits
+    learned, runs = standing.learned[arm.recipe]
+    lead, first = standing.leads.get(arm.recipe), result.ranked[0]
+    scores, best = (result.measure.sign * result.learned(each) for each in (arm, first))
+    wins = f"{superiority(scores, best):.0%}" if arm is not first and min(len(scores), len(best)) > 1 else "–"
+    behind = "–"
+    if lead is not None:
+        behind = f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})"
+    loss = [fixed(arm.summary("test_loss").mean, 3) if arm.succeeded else "–"] if _has_loss(result) else []
+    rates = [f"{arm.recipe.lr:g}"] if comparison.has_rates else []
+    seconds = float(np.mean([run.seconds for run in arm.runs]))
+    trained = [f"{arm.runs[0].parameters:,}", words.duration(seconds)] if comparison.trained_here else []
+    said = [_mean(result, arm), *loss, f"{learned} of {runs}", behind, wins.replace("%", " %"), *rates, *trained]
+    return [named(result, arm.recipe), *said]
+
+
+def _race_in_words(result: "Result") -> str:
+    """Say how many runs the race took and saved, and why it ended."""
+    standing, rules = result.standing, result.rules
+    assert rules is not None
+    taken, fixed_design = sum(runs for _, runs in standing.learned.values()), rules.seeds * len(result.arms)
+    saved = f"; a fixed design would have taken {fixed_design}" if taken < fixed_design else ""
+    why = {
+        Ending.WON: "one arm is left",
+        Ending.EQUAL: "those left are equal within the margin",
+        Ending.HOPELESS: "the seeds that were planned would hardly have told more",
+        Ending.SEEDS: "all planned seeds were done",
+        Ending.FAILED: "no arm learns reliably",
+    }
+    ended = "time was over" if result.stopped else why[standing.ending] if standing.ending else "it was stopped"
+    gone = [f"{named(result, arm)} after {words.count(out.round, 'seed')}" for arm, out in standing.out.items()]
+    left = f" Out: {', '.join(gone)}." if gone else ""
+    return f"The race took {words.count(taken, 'run')}{saved}. It ended when {ended}.{left}"
+
+
+def _methods(comparison: "Comparison") -> Mapping[str, str]:
+    """What the normalizations are that were compared, by their short names."""
+    specs = [parse(recipe.norm) for recipe in comparison.arms]
+    known = {spec.name: NORMALIZATIONS[spec.name] for spec in specs if spec.is_known}
+    return {name: f"{norm.name}; what shares a mean: {norm.shares}" for name, norm in known.items() if name != "none"}
 
 
 def _environment() -> Environment:
@@ -54,22 +167,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "fixed": words.fixed,
-        "percent": words.percent,
-        "signed": words.signed,
-        "span": words.span,
-        "within": _within,
-    }
+    environment.filters |= {"fixed": words.fixed, "percent": words.percent, "signed": words.signed}
     return environment
-
-
-def _within(score: Summary, measure: Measure) -> Summary:
-    """Cut the interval of a score to where it can lie: that of an accuracy to 0 to 100 %."""
-    low, high = measure.bounds
-    return replace(score, low=max(low, score.low), high=min(high, score.high))
-
-
-def _data_url(figure: "Figure") -> str:
-    """Return the figure as a `data:` URL."""
-    return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"

@@ -120,11 +120,20 @@ def collapsed_runs(scores: np.ndarray, points: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Out:
-    """When an arm left the race, and whether because its runs fail or because it is behind."""
+class Out(Generic[K]):
+    """How an arm left the race.
+
+    Attributes:
+        round: after how many seeds.
+        fails: because its runs fail; if not, because it was behind.
+        of: the arm that led then.
+        lead: how far that was ahead.
+    """
 
     round: int
     fails: bool
+    of: K | None = None
+    lead: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,9 @@ class Standing(Generic[K]):
         racing: the arms in the race, the best first: that is the leader, and an arm of which a run has failed leads
             only where all have one.
         out: those that left it.
-        leads: how far the leader is ahead of each other arm, with the race's interval, where both have two scores.
+        leads: how far the leader is ahead of each other arm, with the race's interval, where both have two scores; of
+            one that left the race behind this leader, how far it was then.
+        pairs: how far each arm with two scores is ahead of each other that is worse, with the same kind of interval.
         means: of each arm that has a score, with an interval of the same level for new seeds, nan for a single score.
         learned: of each arm, how many runs did not fail, and how many there are.
         apart: arms that scatter far more than the others, and are judged by themselves.
@@ -147,8 +158,9 @@ class Standing(Generic[K]):
 
     round: int
     racing: tuple[K, ...]
-    out: Mapping[K, Out] = field(default_factory=dict)
+    out: Mapping[K, Out[K]] = field(default_factory=dict)
     leads: Mapping[K, Difference] = field(default_factory=dict)
+    pairs: Mapping[tuple[K, K], Difference] = field(default_factory=dict)
     means: Mapping[K, Interval] = field(default_factory=dict)
     learned: Mapping[K, tuple[int, int]] = field(default_factory=dict)
     apart: frozenset[K] = frozenset()
@@ -168,7 +180,7 @@ def race(samples: Mapping[K, Sample], rules: Rules, far_behind: Collection[K] = 
     out needs no more. `far_behind` are arms that were so with their best learning rate: two seeds may put them out.
     """
     standings: list[Standing[K]] = []
-    out: dict[K, Out] = {}
+    out: dict[K, Out[K]] = {}
     racing = list(samples)
     for number in range(1, rules.seeds + 1):
         if any(len(samples[arm].scores) < number for arm in racing):
@@ -178,12 +190,24 @@ def race(samples: Mapping[K, Sample], rules: Rules, far_behind: Collection[K] = 
         racing = [arm for arm in racing if arm not in out]
         look = _Look(seen, racing, rules)
         judged = racing if look.is_due(number) else set(far_behind) & set(racing) if rules.early else ()
-        out |= {arm: Out(number, fails=False) for arm in look.behind(judged)}
+        out |= look.behind(number, judged)
         racing = [arm for arm in racing if arm not in out]
         standings.append(look.standing(number, racing, out))
         if standings[-1].ending:
             break
     return standings
+
+
+def judged_once(samples: Mapping[K, Sample], margin: float | None = None) -> Standing[K]:
+    """Return how arms stand after all their runs, looked at once, whether or not all have the same seeds."""
+    most = max(len(sample.scores) for sample in samples.values())
+    rules = Rules(most, margin, early=False)
+    seen = {arm: sample.first(len(sample.scores), rules.collapsed) for arm, sample in samples.items()}
+    out: dict[K, Out[K]] = {arm: Out(most, fails=True) for arm, sample in seen.items() if _fails(sample)}
+    racing = [arm for arm in samples if arm not in out]
+    look = _Look(seen, racing, rules)
+    out |= look.behind(most, racing)
+    return look.standing(most, [arm for arm in racing if arm not in out], out)
 
 
 def _fails(sample: Sample) -> bool:
@@ -200,18 +224,25 @@ class _Look(Generic[K]):
         variances = [scores.var(ddof=1) if len(scores) > 1 else 0.0 for scores in learned]
         self._runs = np.array([len(scores) for scores in learned])
         self._means = np.array([scores.mean() if len(scores) else -np.inf for scores in learned])
-        self._spread = scatter(variances, np.maximum(self._runs - 1, 0), [sample.floor for sample in seen.values()])
-        self._level = level(len(seen), rules.seeds if rules.early else None)
+        # An arm that is out may be so for a reason that makes its runs scatter, too
+        in_race = np.array([arm in racing for arm in self._arms])
+        floors = [sample.floor for sample in seen.values()]
+        self._spread = scatter(variances, np.maximum(self._runs - 1, 0), floors, in_race)
+        self._level = level(max(2, len(seen)), rules.seeds if rules.early else None)
         # A run that fails may be the first of many: an arm with one leads only where all have one
         steady = [arm for arm in racing if seen[arm].learned.all()] or racing
-        in_race = np.array([arm in steady for arm in self._arms])
-        self._leader = int(np.where(in_race, self._means, -np.inf).argmax())
+        leading = np.array([arm in steady for arm in self._arms])
+        self._leader = int(np.where(leading, self._means, -np.inf).argmax())
 
     @cached_property
     def leads(self) -> dict[K, Difference]:
         """How far the leader is ahead of each other arm, where both have two scores or more."""
         others = [i for i in range(len(self._arms)) if i != self._leader and min(self._runs[[i, self._leader]]) > 1]
         return {self._arms[i]: self._difference(self._leader, i) for i in others}
+
+    def _pairs(self) -> dict[tuple[K, K], Difference]:
+        compared = [i for i in np.argsort(-self._means, kind="stable").tolist() if self._runs[i] > 1]
+        return {(self._arms[i], self._arms[j]): self._difference(i, j) for i, j in combinations(compared, 2)}
 
     def _difference(self, i: int, j: int) -> Difference:
         variances, freedoms = self._spread.error(self._runs, np.array(i), self._images(i, j))
@@ -227,11 +258,13 @@ class _Look(Generic[K]):
         """Tell whether arms are judged after so many seeds."""
         return number >= (min(FIRST_LOOK, self._rules.seeds) if self._rules.early else self._rules.seeds)
 
-    def behind(self, racing: Collection[K]) -> set[K]:
-        """Return the arms in the race that are behind for certain."""
-        return {arm for arm, lead in self.leads.items() if arm in racing and lead.low > 0}
+    def behind(self, number: int, racing: Collection[K]) -> dict[K, Out[K]]:
+        """Return the arms in the race that are behind for certain after so many seeds."""
+        leader = self._arms[self._leader]
+        found = {arm: lead for arm, lead in self.leads.items() if arm in racing and lead.low > 0}
+        return {arm: Out(number, False, leader, lead) for arm, lead in found.items()}
 
-    def standing(self, number: int, racing: Collection[K], out: Mapping[K, Out]) -> Standing[K]:
+    def standing(self, number: int, racing: Collection[K], out: Mapping[K, Out[K]]) -> Standing[K]:
         """Return how the race stands, now that it is known who is out."""
         leader = self._arms[self._leader]
         place = dict(zip(self._arms, self._means.tolist())) | {leader: math.inf}
@@ -240,7 +273,8 @@ class _Look(Generic[K]):
             round=number,
             racing=tuple(sorted(racing, key=lambda arm: -place[arm])),
             out=dict(out),
-            leads=self.leads,
+            leads=self.leads | {arm: left.lead for arm, left in out.items() if left.lead and left.of == leader},
+            pairs=self._pairs(),
             means=self._intervals(),
             learned={arm: (int(sample.learned.sum()), len(sample.learned)) for arm, sample in self._seen.items()},
             apart=frozenset(arm for arm, apart in zip(self._arms, self._spread.apart) if apart),
@@ -257,8 +291,10 @@ class _Look(Generic[K]):
 
     def _ending(self, number: int, racing: Collection[K], rivals: Collection[K]) -> Ending | None:
         all_compared = len(rivals) == len(racing) - 1
-        if len(racing) < 2:
-            return Ending.WON if racing else Ending.FAILED
+        if not racing:
+            return Ending.FAILED
+        if len(racing) == 1 and number >= min(2, self._rules.seeds):
+            return Ending.WON
         if self.is_due(number) and all_compared and self._are_equal(racing):
             return Ending.EQUAL
         if number == self._rules.seeds:

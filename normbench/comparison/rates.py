@@ -1,67 +1,121 @@
 """Learning rates: each arm gets the one that is best for it on held-out training images."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from normbench.comparison.search import best_rate, trials
 from normbench.comparison.trainings import Trainings
 from normbench.data import Task
-from normbench.runs import Arms, Measure
+from normbench.runs import Arms, Measure, arms, measure_of
 from normbench.training import Recipe, Run
 
-WIDENINGS = 4  # how often an arm's rates are widened at most
-BY_ACCURACY = Measure()
+TIE_BREAK = 1e-9  # of the loss
+FAR_BEHIND = 10.0  # points of accuracy, and five errors of a difference
 
 
-def tried_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Task) -> Arms:
-    """Train each recipe with each rate, and with more rates while the best is the lowest or the highest tried."""
-    grids = {recipe: sorted(grid) for recipe in recipes}
-    tried: Arms = {}
-    for widening in range(WIDENINGS + 1):
-        planned = [replace(recipe, lr=rate) for recipe, rates in grids.items() for rate in rates]
-        tried = trainings.run(planned, (0,), held_out)
-        beyond = {
-            recipe: next_rate(rates, best_rate(recipe, tried, trainings.measure(tried)))
-            for recipe, rates in grids.items()
-            if not all(run.raised for run in runs_of(recipe, tried))  # another rate would not help
-        }
-        if widening == WIDENINGS or not any(beyond.values()):
-            break
-        grids = {recipe: sorted({*rates, beyond.get(recipe) or rates[0]}) for recipe, rates in grids.items()}
-    return tried
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates, and what they were chosen by.
 
-
-def best_rate(recipe: Recipe, tried: Arms, measure: Measure = BY_ACCURACY) -> float | None:
-    """Return the rate of `recipe` that scored best, of equals that of the lower loss; None if every run failed."""
-    learned = [run for run in runs_of(recipe, tried) if not run.failure]
-    if not learned:
-        return None
-    return max(learned, key=lambda run: (measure.sign * run.score, -run.last.get("test_loss", 0.0))).recipe.lr
-
-
-def next_rate(grid: Sequence[float], best: float | None) -> float | None:
-    """Return the rate to try beyond the best if that is at an edge of the sorted grid; None if it lies inside.
-
-    Where every rate failed, and there is no best, the next one is lower.
+    Attributes:
+        chosen: the rate of each arm that could be trained.
+        failures: why the others have none.
+        tried: the trials, by recipe with the rate.
+        far_behind: arms whose best trial lies so far below the best of all that two seeds will be enough for them.
     """
-    if best is None or best == grid[0]:
-        return float(f"{grid[0] ** 2 / grid[1]:.1g}")
-    return float(f"{grid[-1] ** 2 / grid[-2]:.1g}") if best == grid[-1] else None
+
+    chosen: dict[Recipe, float]
+    failures: dict[Recipe, str] = field(default_factory=dict)
+    tried: Arms = field(default_factory=dict)
+    far_behind: frozenset[Recipe] = frozenset()
+
+
+def choose_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Task) -> Rates:
+    """Find the best rate of each arm: the first one's, from the middle of the grid; the others', from there."""
+    if len(grid) < 2:
+        return Rates(dict.fromkeys(recipes, grid[0]))
+    found: list[Run] = []
+    start = sorted(grid)[(len(grid) - 1) // 2]
+    for group in (recipes[:1], recipes[1:]):
+        while planned := _planned(group, found, grid, start, trainings.higher_is_better):
+            found += trainings.run(planned, held_out)
+        tried = arms(found)
+        measure = trainings.measure(tried)
+        start = best_of(recipes[0], tried, measure) or start
+    best = {recipe: best_of(recipe, tried, measure) for recipe in recipes}
+    chosen = {recipe: rate for recipe, rate in best.items() if rate is not None}
+    failures = {recipe: why_no_rate(recipe, tried) for recipe, rate in best.items() if rate is None}
+    return Rates(chosen, failures, tried, _far_behind(chosen, tried, measure))
+
+
+def best_of(recipe: Recipe, tried: Arms, measure: Measure | None = None) -> float | None:
+    """Return the rate of `recipe` that scored best, of two that tie the lower; None if every run failed."""
+    measure = measure or Measure()
+    return best_rate(scores_of(recipe, tried, measure), noise_of(tried, measure))
+
+
+def scores_of(recipe: Recipe, tried: Arms, measure: Measure) -> dict[float, list[float]]:
+    """Return the scores of the trials of an arm by rate, in the order of their seeds; a higher one is better.
+
+    Of equal scores that with the lower loss is a little higher.
+    """
+    of_recipe = {key.lr: arm for key, arm in tried.items() if replace(key, lr=recipe.lr) == recipe}
+    return {
+        rate: [measure.sign * run.score - TIE_BREAK * run.last.get("test_loss", 0.0) for run in arm.runs]
+        for rate, arm in of_recipe.items()
+    }
+
+
+def noise_of(tried: Arms, measure: Measure) -> float:
+    """Return how much a score varies from seed to seed by chance: for accuracies √(e / 2n), with e the best's errors.
+
+    That is how much they vary on n test images where the networks are equally good (Jordan 2023, arXiv:2304.01910).
+    It is 0 for scores of which nothing is known.
+    """
+    runs = [run for arm in tried.values() for run in arm.succeeded if len(run.correct)]
+    if not runs or not measure.unit:
+        return 0.0
+    best = min(runs, key=lambda run: run.errors)
+    return 100 * math.sqrt(max(1, best.errors) / 2) / len(best.correct)
 
 
 def why_no_rate(recipe: Recipe, tried: Arms) -> str:
     """Say which rates failed, and how."""
-    runs = runs_of(recipe, tried)
+    runs = [run for key, arm in tried.items() if replace(key, lr=recipe.lr) == recipe for run in arm.runs]
     rates = sorted(run.recipe.lr for run in runs)
-    failures = counted(run.failure for run in runs)
+    failures = counted(run.failure for run in runs if run.failure)
     return f"no learning rate from {rates[0]:g} to {rates[-1]:g} could be trained ({failures})"
-
-
-def runs_of(recipe: Recipe, tried: Arms) -> list[Run]:
-    """Return the runs of `recipe` with the rates that were tried."""
-    return [arm.runs[0] for key, arm in tried.items() if replace(key, lr=recipe.lr) == recipe]
 
 
 def counted(failures: Iterable[str]) -> str:
     """Say how many runs failed, by the reason: "2 diverged, 1 out of memory"."""
     return ", ".join(f"{n} {failure}" for failure, n in Counter(failures).items())
+
+
+def _planned(
+    group: Sequence[Recipe], found: Sequence[Run], grid: Sequence[float], start: float, higher_is_better: bool
+) -> list[Recipe]:
+    """The trials that are to be made next, for all arms of a group."""
+    tried = arms(found)
+    measure = measure_of(tried.values(), higher_is_better)
+    noise = noise_of(tried, measure)
+    planned = []
+    for recipe in group:
+        scores = scores_of(recipe, tried, measure)
+        of_arm = [run for key, arm in tried.items() if replace(key, lr=recipe.lr) == recipe for run in arm.runs]
+        if of_arm and all(run.raised for run in of_arm):  # another rate would not help
+            continue
+        planned += [replace(recipe, lr=rate, seed=seed) for rate, seed in trials(scores, grid, start, noise)]
+    return planned
+
+
+def _far_behind(chosen: dict[Recipe, float], tried: Arms, measure: Measure) -> frozenset[Recipe]:
+    if not measure.unit or not chosen:
+        return frozenset()
+    best = {recipe: np.nanmax(measure.sign * tried[replace(recipe, lr=rate)].last()) for recipe, rate in chosen.items()}
+    least = max(best.values()) - max(FAR_BEHIND, 5 * math.sqrt(2) * noise_of(tried, measure))
+    return frozenset(replace(recipe, lr=chosen[recipe]) for recipe, score in best.items() if score < least)

@@ -2,19 +2,25 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from normbench.checking.price import Price
 from normbench.comparison.answer import answer
-from normbench.comparison.differences import Pair, gaps, has_examples, seeds_to_tell
+from normbench.comparison.differences import Pair, has_examples
+from normbench.comparison.export import rules_of, settings, to_dict, to_markdown
 from normbench.comparison.own import RATES_TRIED
+from normbench.comparison.race import Ending, Rules, Standing, judged_once, race
+from normbench.comparison.racing import rules_for, samples
+from normbench.comparison.verdict import Verdict, verdict
 from normbench.data import HELD_OUT
 from normbench.layers import OWN
 from normbench.runs import Arm, Arms, Measure, arms, frame, measure_of, read
-from normbench.stats import Difference, superiority
+from normbench.stats import Difference, Interval, superiority
 from normbench.training import Recipe, Run, labels
 
 if TYPE_CHECKING:
@@ -28,12 +34,17 @@ class Result:
 
     Attributes:
         batch_size: training images per step.
-        arms: those whose runs all came to their end, each with the learning rate that was chosen for it.
+        arms: those of which a run came to its end, each with the learning rate that was chosen for it.
         failures: why the others have no result.
         tried: the runs that chose the rates, scored on held-out training images; empty for a single rate.
         twins: arms whose network is that of another one, by norm; that one was trained, and stands for both.
         step_seconds: how long a training step takes, by norm, as far as it was measured.
         higher_is_better: whether the best arm is the one with the highest score.
+        rules: those of the race; None for runs that are looked at once.
+        far_behind: arms that were so with their best learning rate.
+        chance: the accuracy in % of who always names the most frequent class; None where it is not known.
+        groups: how many groups group norm got in the arms that did not ask for a number, by norm.
+        stopped: whether the race ended for want of time.
     """
 
     batch_size: int
@@ -43,6 +54,11 @@ class Result:
     twins: Mapping[str, str] = field(default_factory=dict)
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     higher_is_better: bool = True
+    rules: Rules | None = None
+    far_behind: frozenset[Recipe] = frozenset()
+    chance: float | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    stopped: bool = False
 
     @cached_property
     def measure(self) -> Measure:
@@ -68,22 +84,56 @@ class Result:
         return {recipe: label + " (yours)" * (recipe in of_own) for recipe, label in named.items()}
 
     @cached_property
-    def ranked(self) -> list[Arm]:
-        """The arms by their means, the best first."""
-        return sorted(self.arms.values(), key=lambda arm: -self.measure.sign * arm.score.mean)
+    def standings(self) -> list[Standing[Recipe]]:
+        """How the race stood after each round; runs that are looked at once have one standing, and no runs none."""
+        if not self.arms:
+            return []
+        scores = samples(self.arms, self.measure, self.chance)
+        if self.rules is None:
+            return [judged_once(scores)]
+        return race(scores, rules_for(self.rules, self.measure), self.far_behind)
+
+    @property
+    def standing(self) -> Standing[Recipe]:
+        """How the race stands."""
+        return self.standings[-1] if self.standings else Standing(0, (), ending=Ending.FAILED)
 
     @cached_property
-    def leads(self) -> dict[Pair, Difference]:
-        """How far the better of each pair is ahead, with simultaneous intervals; empty if there is one seed."""
-        if not self.ranked or len(self.ranked[0].runs) < 2:
-            return {}
-        pairs = combinations([arm.recipe for arm in self.ranked], 2)
-        apart = gaps(self.arms, pairs if self.higher_is_better else ((b, a) for a, b in pairs))
-        return apart if self.higher_is_better else {(a, b): lead for (b, a), lead in apart.items()}
+    def verdict(self) -> Verdict[Recipe]:
+        """What is known."""
+        return verdict(self.standing, self.rules.margin if self.rules else None, self.stopped)
 
-    def seeds_needed(self, a: Recipe, b: Recipe) -> float:
-        """About how many seeds per arm would show the lead of one over the other, if it is real; maybe infinite."""
-        return seeds_to_tell(self.arms, a, b, family=len(self.leads))
+    @cached_property
+    def ranked(self) -> list[Arm]:
+        """The arms, the best first: those in the race, then those that left it, by their means; then without a mean."""
+        standing = self.standing
+        place = {arm: (0, i) for i, arm in enumerate(standing.racing)}
+        means = {arm: (1, -mean.estimate) for arm, mean in standing.means.items()}
+        return sorted(self.arms.values(), key=lambda arm: place.get(arm.recipe) or means.get(arm.recipe, (2, 0)))
+
+    @property
+    def leads(self) -> Mapping[Pair, Difference]:
+        """How far the better of each pair is ahead, with the race's interval; without those that have one score."""
+        return self.standing.pairs
+
+    def mean(self, arm: Arm) -> Interval | None:
+        """The mean score of an arm's runs that learned, with its interval for new seeds; None if none did.
+
+        The interval is that of the race, true whenever it ends, and lies where scores can lie; nan for a single run.
+        """
+        found = self.standing.means.get(arm.recipe)
+        if found is None:
+            return None
+        low, high = self.measure.bounds
+        ends = sorted(self.measure.sign * end for end in (found.low, found.high))
+        return Interval(self.measure.sign * found.estimate, max(low, ends[0]), min(high, ends[1]))
+
+    def learned(self, arm: Arm) -> np.ndarray:
+        """The scores of the runs that learned, (runs,)."""
+        sample = samples({arm.recipe: arm}, self.measure, self.chance)[arm.recipe]
+        rules = rules_for(self.rules or Rules(len(arm.runs)), self.measure)
+        scores = sample.first(len(arm.runs), rules.collapsed).scores
+        return self.measure.sign * scores[np.isfinite(scores)]
 
     @property
     def answer(self) -> str:
@@ -94,7 +144,7 @@ class Result:
         """Return a row per pair of arms.
 
         Columns: pair, points (the lead, for accuracies in percentage points), low, high (its interval), first wins (how
-        often the first beats the second in a single run of each), seeds needed (per arm, to show the lead).
+        often the first beats the second in a single run of each).
         """
         import pandas as pd
 
@@ -104,8 +154,7 @@ class Result:
                 "points": lead.estimate,
                 "low": lead.low,
                 "high": lead.high,
-                "first wins": superiority(*(self.measure.sign * self.arms[arm].last() for arm in (a, b))),
-                "seeds needed": self.seeds_needed(a, b),
+                "first wins": superiority(*(self.measure.sign * self.learned(self.arms[arm]) for arm in (a, b))),
             }
             for (a, b), lead in self.leads.items()
         )
@@ -114,6 +163,15 @@ class Result:
 def why_no_result(arm: Arm) -> str:
     """Say how many of an arm's runs failed, and how."""
     return ", ".join(f"{n} of {len(arm.runs)} runs {failure}" for failure, n in arm.failures.items())
+
+
+def _held_under(result: Result, race: Mapping[str, Any] | None) -> Result:
+    """Return the result with the settings of its race, as answer.json has them."""
+    if race is None:
+        return result
+    far_behind = frozenset(recipe for recipe in result.arms if result.labels[recipe] in race["far_behind"])
+    how = {"chance": race["chance"], "far_behind": far_behind, "stopped": race["out_of_time"]}
+    return replace(result, rules=rules_of(race), **how)
 
 
 def _chose_a_rate(run: Run) -> bool:
@@ -141,27 +199,43 @@ class Comparison:
     price: Price | None = None
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], network: str, higher_is_better: bool = True) -> "Comparison":
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        network: str,
+        higher_is_better: bool = True,
+        *,
+        seeds: int | None = None,
+        margin: float | None = None,
+    ) -> "Comparison":
         """Read what `compare` has left in a file runs.jsonl, if neither the network nor the images are at hand.
+
+        What the race was held under is read from answer.json beside it; `seeds` and `margin` say it where there is
+        none: by default the most seeds that an arm has, and none.
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds no runs, and as `runs.read` does.
         """
         runs = read(path)
         if not runs:
             raise ValueError(f"{os.fspath(path)} holds no runs")
-        return cls.of(runs, network, higher_is_better)
+        most = seeds or max((run.recipe.seed for run in runs if not _chose_a_rate(run)), default=1)
+        found = cls.of(runs, network, higher_is_better, Rules(most, margin))
+        known = settings(Path(path).parent)
+        return replace(found, results=[_held_under(result, known.get(result.batch_size)) for result in found.results])
 
     @classmethod
-    def of(cls, runs: Sequence[Run], network: str, higher_is_better: bool = True) -> "Comparison":
-        """Gather finished runs, of which some may have chosen the learning rates."""
+    def of(
+        cls, runs: Sequence[Run], network: str, higher_is_better: bool = True, rules: Rules | None = None
+    ) -> "Comparison":
+        """Gather finished runs, of which some may have chosen the learning rates; without rules they are no race."""
         results = []
         for size in dict.fromkeys(run.recipe.batch_size for run in runs):
             of_size = [run for run in runs if run.recipe.batch_size == size]
             tried = arms(run for run in of_size if _chose_a_rate(run))
             trained = arms(run for run in of_size if not _chose_a_rate(run))
-            failures = {recipe: why_no_result(arm) for recipe, arm in trained.items() if arm.failures}
-            finished = {recipe: arm for recipe, arm in trained.items() if not arm.failures}
-            results.append(Result(size, finished, failures, tried, higher_is_better=higher_is_better))
+            failures = {recipe: why_no_result(arm) for recipe, arm in trained.items() if not arm.succeeded}
+            finished = {recipe: arm for recipe, arm in trained.items() if arm.succeeded}
+            results.append(Result(size, finished, failures, tried, higher_is_better=higher_is_better, rules=rules))
         return cls(network, runs[-1].dataset.removesuffix(HELD_OUT).removesuffix(RATES_TRIED), results)
 
     @classmethod
@@ -247,19 +321,26 @@ class Comparison:
         return frame(run for arm in self.arms.values() for run in arm.runs)
 
     def figures(self) -> "dict[str, Figure]":
-        """Draw the figures, by title: accuracies with intervals and curves by batch size, and the rates tried."""
+        """Draw the figures that the page folds, by title: scores by batch size, curves, and the rates tried."""
         from normbench import figures  # drawing is loaded when something is drawn
 
         several_sizes = len({recipe.batch_size for recipe in self.arms}) > 1
         drawn = {"Accuracy by batch size": figures.plot_by_batch_size(self.arms)} if several_sizes else {}
         for batches, result in self.titled.items():
-            if result.arms:
-                drawn[f"{result.measure.name.capitalize()}{batches}"] = figures.plot_arms(result.arms)
-            if result.arms and all("train_accuracy" in run.last for arm in result.arms.values() for run in arm.runs):
-                drawn[f"Curves{batches}"] = figures.plot_seeds(result.arms)
+            learned = {recipe: arm for recipe, arm in result.arms.items() if arm.succeeded}
+            if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.succeeded):
+                drawn[f"Curves{batches}"] = figures.plot_seeds(learned)
             if result.tried:
                 drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)
         return drawn
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return verdicts, means, intervals, scores and settings as JSON has them, for other programs."""
+        return to_dict(self)
+
+    def to_markdown(self) -> str:
+        """Return the answer and a table, to paste into a pull request or an issue."""
+        return to_markdown(self)
 
     def page(self, command: str = "") -> str:
         """Return a page in HTML to send to a colleague, with all figures inside; `command` is what made it."""

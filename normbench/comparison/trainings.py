@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normbench.comparison.candidates import Candidate
+from normbench.comparison.race import FIRST_LOOK, Rules
 from normbench.data import Dataset, Samples, Task
-from normbench.runs import Arms, Engine, Measure, arms, measure_of, read, run_all, stored
+from normbench.runs import Arms, Engine, Measure, measure_of, read, run_all, stored
 from normbench.runs.engines import threads_of_a_worker
-from normbench.training import Recipe, Trainer
+from normbench.training import Recipe, Run, Trainer
 from normbench.words import duration
 
 LONG = 1800  # seconds, from which on it is said how to be faster
@@ -39,11 +40,9 @@ class Trainings:
         """Return what arms are judged by."""
         return measure_of(of.values(), self.higher_is_better)
 
-    def run(self, recipes: Iterable[Recipe], seeds: Iterable[int], data: Task) -> Arms:
-        """Train each recipe with each seed, unless it is stored, and return the arms."""
-        wanted = list(recipes)
-        planned = [replace(recipe, seed=seed) for seed in seeds for recipe in wanted]
-        done = run_all(
+    def run(self, planned: Sequence[Recipe], data: Task) -> list[Run]:
+        """Return the run of each recipe: the stored one, or else it is trained."""
+        return run_all(
             planned,
             data,
             self.path,
@@ -52,7 +51,6 @@ class Trainings:
             progress=self.progress,
             networks=self.networks,
         )
-        return arms(done, wanted)
 
     def tell(self, line: str) -> None:
         """Print a line, if progress is to be shown."""
@@ -66,42 +64,34 @@ class Trainings:
 
 @dataclass(frozen=True)
 class Missing:
-    """How many runs of an arm are missing: for its learning rate, and with the seeds."""
+    """How many runs of an arm are missing: at least, if the race ends at its first look, and at most.
 
-    rates: int
-    seeds: int
+    More rates may have to be tried than `most` counts, if the best lies at the edge.
+    """
 
-    @property
-    def total(self) -> int:
-        """Return the number of both."""
-        return self.rates + self.seeds
+    least: int
+    most: int
 
 
 def missing(
-    trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], seeds: int, data: Task, held_out: Task
+    trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], rules: Rules, data: Task, held_out: Task
 ) -> dict[Recipe, Missing]:
     """Count the missing runs of each arm.
 
     The rates are not chosen yet, so finished seeds count whatever their rate was.
     """
-    chooses = len(grid) > 1
-    tries = {replace(recipe, lr=rate): recipe for recipe in recipes for rate in grid}
-    tried = trainings.done(tries, held_out) if chooses else set()
+    trials = min(3, len(grid)) if len(grid) > 1 else 0
+    first = min(FIRST_LOOK, rules.seeds) if rules.early else rules.seeds
     found = {run.recipe for run in read(trainings.path)} if trainings.path.exists() else set()
-    seeded = {
-        other: recipe
-        for recipe in recipes
-        for other in found
-        if replace(other, lr=recipe.lr, seed=0) == recipe and 1 <= other.seed <= seeds and (chooses or other.lr in grid)
-    }
-    finished = trainings.done(seeded, data)
-    return {
-        recipe: Missing(
-            rates=sum(tries[other] == recipe for other in tries.keys() - tried) if chooses else 0,
-            seeds=seeds - len({other.seed for other in finished if seeded[other] == recipe}),
-        )
-        for recipe in recipes
-    }
+    counted = {}
+    for recipe in recipes:
+        of_arm = [other for other in found if replace(other, lr=recipe.lr, seed=0) == recipe]
+        tried = {other.lr for other in trainings.done(of_arm, held_out)} if trials else set()
+        usable = [other for other in of_arm if 1 <= other.seed <= rules.seeds and (trials or other.lr in grid)]
+        seeds = {other.seed for other in trainings.done(usable, data)}
+        rates = max(0, trials - len(tried))
+        counted[recipe] = Missing(rates + max(0, first - len(seeds)), rates + rules.seeds - len(seeds))
+    return counted
 
 
 def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Task, workers: int) -> str:
@@ -109,18 +99,18 @@ def estimate(left: Mapping[Recipe, Missing], made: Iterable[Candidate], data: Ta
 
     How long a function of the user's own takes shows after its first run.
     """
-    total = sum(counts.total for counts in left.values())
-    if not total:
+    least, most = (sum(getattr(counts, end) for counts in left.values()) for end in ("least", "most"))
+    if not most:
         return ""
-    if not isinstance(data, (Dataset, Samples)):
-        return f"Runs to go: {total}. If you stop them, the same command resumes."
-    with threads_of_a_worker(workers, data):
-        seconds = sum(n * candidate.seconds(data) for candidate in made if (n := left[candidate.recipe].total))
-    chooses = any(counts.rates for counts in left.values())
-    needed = seconds / workers + (WORKERS_START if workers > 1 else 0)
-    more, about = (", and more if the best learning rate lies at the edge", "at least") if chooses else ("", "about")
-    return (
-        f"Runs to go: {total}{more}. They take {about} {duration(needed)} here, {workers} at a time. "
-        "If you stop them, the same command resumes."
-        + (" Fewer images (--images) or epochs (--epochs) give a rougher answer sooner." if needed > LONG else "")
-    )
+    numbers = f"{most}" if least == most else f"{least} to {most}, as many as it takes to tell"
+    line, needed = f"Runs to go: {numbers}.", [0.0]
+    if isinstance(data, (Dataset, Samples)):
+        with threads_of_a_worker(workers, data):
+            seconds = {made.recipe: made.seconds(data) for made in made if left[made.recipe].most}
+        ends = [sum(getattr(left[recipe], end) * each for recipe, each in seconds.items()) for end in ("least", "most")]
+        needed = [end / workers + (WORKERS_START if workers > 1 else 0) for end in ends]
+        line += f" They take about {' to '.join(dict.fromkeys(map(duration, needed)))} here, {workers} at a time."
+    line += " If you stop them, the same command resumes."
+    if needed[0] > LONG:
+        line += " Fewer images (--images) or epochs (--epochs) give a rougher answer sooner."
+    return line

@@ -38,6 +38,7 @@ class Verdict(Generic[K]):
         seeds_needed: how many per arm would show the lead over the next, if it is real; None where none would, or
             nothing is left to show.
         stopped: whether the race ended before the planned seeds, because they would hardly have shown a lead.
+        out_of_time: whether it ended for want of time.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Verdict(Generic[K]):
     seeds: int = 0
     seeds_needed: int | None = None
     stopped: bool = False
+    out_of_time: bool = False
 
     @property
     def hidden(self) -> float:
@@ -56,7 +58,7 @@ class Verdict(Generic[K]):
         return max((max(-lead.low, lead.high) for lead in self.level.values()), default=0.0)
 
 
-def verdict(standing: Standing[K], margin: float | None = None) -> Verdict[K]:
+def verdict(standing: Standing[K], margin: float | None = None, out_of_time: bool = False) -> Verdict[K]:
     """Return what the last standing of a race says, whether or not the race is over."""
     leads = sorted(standing.leads.items(), key=lambda item: item[1].estimate)
     return Verdict(
@@ -69,6 +71,7 @@ def verdict(standing: Standing[K], margin: float | None = None) -> Verdict[K]:
         seeds=standing.round,
         seeds_needed=standing.seeds_needed if standing.ending is not Ending.EQUAL else None,
         stopped=standing.ending is Ending.HOPELESS,
+        out_of_time=out_of_time,
     )
 
 

@@ -7,11 +7,14 @@
 from normbench.figures.arms import line, lines_by, plot_arms, plot_by_batch_size, plot_rates, rows
 from normbench.figures.curves import METRICS, plot_metric, plot_overview, plot_seeds
 from normbench.figures.images import plot_misclassified, plot_samples
+from normbench.figures.race import Row, plot_race, plot_verdict
 from normbench.figures.style import WIDTH, caption, dark, label_ends, log_scale, looks, png, save, styled
+from normbench.figures.vector import svg
 
 __all__ = [
     "METRICS",
     "WIDTH",
+    "Row",
     "caption",
     "dark",
     "label_ends",
@@ -24,11 +27,14 @@ __all__ = [
     "plot_metric",
     "plot_misclassified",
     "plot_overview",
+    "plot_race",
     "plot_rates",
     "plot_samples",
     "plot_seeds",
+    "plot_verdict",
     "png",
     "rows",
     "save",
     "styled",
+    "svg",
 ]

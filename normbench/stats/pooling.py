@@ -49,16 +49,18 @@ class Scatter(NamedTuple):
         return total + images, freedom
 
 
-def scatter(variances: ArrayLike, freedom: ArrayLike, floor: ArrayLike = 0.0) -> Scatter:
+def scatter(variances: ArrayLike, freedom: ArrayLike, floor: ArrayLike = 0.0, pooled: ArrayLike = True) -> Scatter:
     """Return the variance of a run of each arm, from the arms' own variances with their degrees of freedom.
 
     A run's variance is what its test examples cause alone, the `floor`, and something on top that the arms have in
     common (pooled, never below 0). No arm is credited with less variance than its own runs show, and one that shows
-    far more is apart: an F test against the arms that scatter less, at `APART` for all arms together.
+    far more is apart: an F test against the arms that scatter less, at `APART` for all arms together. Arms that are not
+    to be `pooled` take what the others have in common, and add nothing to it.
     """
-    seen, degrees, least = (np.array(part, float) for part in np.broadcast_arrays(variances, freedom, floor))
-    known, arms = degrees > 0, seen.shape[-1]
-    seen = np.where(known, seen, 0.0)
+    own, least = (np.array(part, float) for part in np.broadcast_arrays(variances, floor))
+    degrees = np.where(pooled, np.broadcast_to(freedom, own.shape), 0).astype(float)
+    known, arms = degrees > 0, own.shape[-1]
+    seen = np.where(known, own, 0.0)
     order = np.argsort(np.where(known, seen - least, np.inf), axis=-1)
     total, pool, alone = np.zeros(seen.shape[:-1]), np.zeros(seen.shape[:-1]), np.zeros(seen.shape[:-1], bool)
     apart = np.zeros(seen.shape, bool)
@@ -71,12 +73,12 @@ def scatter(variances: ArrayLike, freedom: ArrayLike, floor: ArrayLike = 0.0) ->
             expected = f + np.maximum(0.0, total / np.maximum(pool, 1))
             with np.errstate(invalid="ignore", divide="ignore"):
                 p = np.where(expected > 0, fdtrc(np.maximum(d, 1), np.maximum(pool, 1), s / expected), s == 0)
-            alone = alone | ((p < APART / (arms - 1)) & (d > 0) & (pool > 0))
+            alone = alone | ((p < APART / max(1, arms - 1)) & (d > 0) & (pool > 0))
         np.put_along_axis(apart, order[..., rank : rank + 1], alone[..., None], -1)
         total, pool = total + np.where(alone, 0.0, d * (s - f)), pool + np.where(alone, 0.0, d)
     common = np.maximum(0.0, total / np.maximum(pool, 1))[..., None]
     return Scatter(
-        variance=np.maximum(least + common, seen),
+        variance=np.maximum(least + common, np.where(np.asarray(freedom) > 0, own, 0.0)),
         freedom=np.where(apart, degrees, pool[..., None]),
         apart=apart,
     )

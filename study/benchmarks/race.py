@@ -99,6 +99,10 @@ def simulated(scores: np.ndarray, first_look: int = FIRST_LOOK, hopeless: float 
     races, arms, seeds = scores.shape
     racing, runs, over = np.ones((races, arms), bool), np.zeros((races, arms), int), np.zeros(races, bool)
     leader, low, high = np.zeros(races, int), np.zeros((races, arms)), np.zeros((races, arms))
+    kept, kept_for = (
+        np.zeros((2, races, arms)),
+        np.full((races, arms), -1),
+    )  # intervals of arms that are out, and of whom
     nominal = level(arms, seeds)
     factor = -stdtrit(arms * (seeds - 1), nominal)
     for number in range(1, seeds + 1):
@@ -110,7 +114,7 @@ def simulated(scores: np.ndarray, first_look: int = FIRST_LOOK, hopeless: float 
         racing[going] &= ((runs - count) <= np.maximum(1, FAILS * runs))[going]
         mean = np.where(learned, seen, 0).sum(axis=2) / np.maximum(count, 1)
         variance = np.where(learned, (seen - mean[:, :, None]) ** 2, 0).sum(axis=2) / np.maximum(count - 1, 1)
-        spread = scatter(variance, np.maximum(count - 1, 0))
+        spread = scatter(variance, np.maximum(count - 1, 0), 0.0, racing)
         steady = racing & (count == runs)
         steady = np.where(steady.any(axis=1)[:, None], steady, racing & (count > 0))
         best = np.where(steady, mean, -np.inf).argmax(axis=1)
@@ -119,9 +123,13 @@ def simulated(scores: np.ndarray, first_look: int = FIRST_LOOK, hopeless: float 
         reach = -stdtrit(freedom, nominal) * np.sqrt(error)
         other = np.arange(arms) != best[:, None]
         compared = other & (np.minimum(count, np.take_along_axis(count, best[:, None], 1)) > 1)
+        now = np.where(kept_for == best[:, None], kept, np.stack([lead - reach, lead + reach]))
+        leader[going], low[going], high[going] = best[going], now[0][going], now[1][going]
         if number >= min(first_look, seeds):
-            racing[going] &= ~(compared & (lead - reach > 0))[going]
-        leader[going], low[going], high[going] = best[going], (lead - reach)[going], (lead + reach)[going]
+            behind = racing & compared & (lead - reach > 0) & going[:, None]
+            racing &= ~behind
+            kept_for = np.where(behind, best[:, None], kept_for)
+            kept = np.where(behind, np.stack([lead - reach, lead + reach]), kept)
         over |= racing.sum(axis=1) < 2
         if number >= first_look and number < seeds:
             of_a_run = spread.variance + np.take_along_axis(spread.variance, best[:, None], 1)

@@ -1,0 +1,147 @@
+"""A comparison for other programs and for pull requests: as a dict of plain values, and as Markdown."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normbench.comparison.answer import headline
+from normbench.comparison.race import Rules
+from normbench.data import title
+from normbench.runs import Arm
+from normbench.words import fixed
+
+if TYPE_CHECKING:
+    from normbench.comparison.result import Comparison, Result
+
+ANSWER = "answer.json"  # beside the runs of a comparison
+
+
+def to_dict(comparison: "Comparison") -> dict[str, Any]:
+    """Return the comparison as JSON has it: text, numbers, lists and dicts; None for what is not known."""
+    from normbench import __version__
+
+    return {
+        "normbench": __version__,
+        "network": comparison.network,
+        "data": comparison.data,
+        "answer": comparison.answer,
+        "results": [_result(result) for result in comparison.results],
+    }
+
+
+def _result(result: "Result") -> dict[str, Any]:
+    found, rules = result.verdict, result.rules
+    return {
+        "batch_size": result.batch_size,
+        "measure": result.measure.name,
+        "unit": result.measure.unit or None,
+        "higher_is_better": result.higher_is_better,
+        "verdict": {
+            "kind": found.kind.value,
+            "best": [result.labels[arm] for arm in found.best],
+            "sentence": headline(result),
+            "margin": found.margin,
+            "seeds": found.seeds,
+            "seeds_needed": found.seeds_needed,
+        },
+        "race": None
+        if rules is None
+        else {
+            "seeds": rules.seeds,
+            "margin": rules.margin,
+            "fixed": not rules.early,
+            "chance": result.chance,
+            "far_behind": [result.labels[arm] for arm in result.far_behind],
+            "ending": result.standing.ending.name.lower() if result.standing.ending else None,
+            "out_of_time": result.stopped,
+        },
+        "arms": [_arm(result, arm) for arm in result.ranked],
+        "failures": {result.labels[recipe]: reason for recipe, reason in result.failures.items()},
+        "twins": dict(result.twins),
+    }
+
+
+def _arm(result: "Result", arm: Arm) -> dict[str, Any]:
+    standing, mean = result.standing, result.mean(arm)
+    lead, out = standing.leads.get(arm.recipe), standing.out.get(arm.recipe)
+    learned, runs = standing.learned.get(arm.recipe, (len(arm.succeeded), len(arm.runs)))
+    return {
+        "label": result.labels[arm.recipe],
+        "norm": arm.recipe.norm,
+        "groups": result.groups.get(arm.recipe.norm),
+        "mean": _number(mean.estimate if mean else None),
+        "low": _number(mean.low if mean else None),
+        "high": _number(mean.high if mean else None),
+        "learned": learned,
+        "runs": runs,
+        "scores": [_number(score) for score in arm.last().tolist()],
+        "behind_the_first": None if lead is None else {"by": lead.estimate, "low": lead.low, "high": lead.high},
+        "out": None if out is None else {"after_seeds": out.round, "because": "fails" if out.fails else "behind"},
+        "learning_rate": arm.recipe.lr if arm.runs[0].is_built_in else None,
+        "seconds_per_run": _number(sum(run.seconds for run in arm.runs) / len(arm.runs)),
+        "step_seconds": result.step_seconds.get(arm.recipe.norm),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def save(comparison: "Comparison", folder: Path) -> None:
+    """Write the answer beside the runs, whole or not at all."""
+    text = json.dumps(to_dict(comparison), indent=2, ensure_ascii=False, allow_nan=False)
+    part = folder / f"{ANSWER}.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(folder / ANSWER)
+
+
+def settings(folder: Path) -> dict[int, Mapping[str, Any]]:
+    """Return what the races of a folder were held under, by batch size; none if that is not known."""
+    try:
+        stored = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+        return {result["batch_size"]: result["race"] for result in stored["results"] if result["race"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def rules_of(race: Mapping[str, Any]) -> Rules:
+    """Return the rules that stored settings name."""
+    return Rules(race["seeds"], race["margin"], early=not race["fixed"])
+
+
+def to_markdown(comparison: "Comparison") -> str:
+    """Return the answer and a table, to paste into a pull request or an issue."""
+    parts = [f"**Which normalization for `{comparison.network}` on {title(comparison.data)}?**"]
+    for batches, result in comparison.titled.items():
+        size = f"With {batches.removeprefix(', ')}: " if batches else ""
+        parts += [f"{size}{result.answer}", _table(comparison, result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(comparison: "Comparison", result: "Result") -> str:
+    rates = ["learning rate"] if comparison.has_rates else []
+    rows = [["normalization", f"test {result.measure.title}", "behind the first", "learned", *rates]]
+    for arm in result.ranked:
+        learned, runs = result.standing.learned[arm.recipe]
+        rate = [f"{arm.recipe.lr:g}"] if rates else []
+        rows.append([result.labels[arm.recipe], *_values(result, arm), f"{learned} of {runs}", *rate])
+    rows += [
+        [result.labels[recipe], "–", "–", reason, *[""] * len(rates)] for recipe, reason in result.failures.items()
+    ]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|---|" + "--:|" * (len(rows[0]) - 1))
+    return "\n".join(lines)
+
+
+def _values(result: "Result", arm: Arm) -> list[str]:
+    """The mean with its interval, and how far it is behind the first arm."""
+    digits, mean, lead = result.measure.digits, result.mean(arm), result.standing.leads.get(arm.recipe)
+    if mean is None:
+        return ["–", "–"]
+    ends = f" ({fixed(mean.low, digits)} to {fixed(mean.high, digits)})" if math.isfinite(mean.low) else ""
+    behind = (
+        f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})" if lead else "–"
+    )
+    return [f"{fixed(mean.estimate, digits)}{ends}", behind]
