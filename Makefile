@@ -1,6 +1,7 @@
 # make           run the notebook: runs/S5_Normalization.html to open in a browser, figures and results beside it
 # make test      lint, types and tests
 # make publish   run the notebook in place on full MNIST, and make README, docs and figures anew
+# make colab     pack the project as a zip file to upload to Google Colab
 # make clean     remove runs/ and the virtual environment
 
 VENV ?= .venv
@@ -17,7 +18,7 @@ endif
 VERSION := $(shell $(PYTHON) -c $(VERSION_OF) 2>/dev/null)
 TOO_OLD := $(shell $(PYTHON) -c $(IS_NEW) 2>/dev/null || echo yes)
 
-.PHONY: study test publish clean
+.PHONY: study test publish colab clean
 
 study: $(VENV)/study-$(VERSION)
 	$(BIN)/python -m study notebook $(NOTEBOOK)
@@ -34,6 +35,9 @@ publish: $(VENV)/study-$(VERSION)
 	DATASET=mnist EPOCHS=20 OUTPUT_DIR=. $(BIN)/python -m study notebook $(NOTEBOOK)
 	mv results/notebook.jsonl study/results/ && rm -r results
 	$(BIN)/python -m study report
+
+colab: $(VENV)/study-$(VERSION)
+	$(BIN)/python -m study colab
 
 clean:
 	rm -rf runs $(VENV)

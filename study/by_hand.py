@@ -1,4 +1,4 @@
-"""The four normalizations by hand, for the slips in the published arithmetic.
+"""The four normalizations by hand, for the errors in the published arithmetic.
 
 >>> print(steps(EXAMPLE, "GN"))  # the first set of study C's batch, every step written out
 """

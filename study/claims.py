@@ -271,5 +271,5 @@ def _of_pair(name: str, arms: Arms, study: str, says: str, decided: str, pair: P
 def _hint(name: str, arms: Arms, pair: Pair, most: float) -> str:
     """Say which lead is excluded, and how many seeds would exclude one of the size that matters."""
     seeds, stated = families.seeds_to_exclude(name, arms, *pair), families.stated(name)
-    needed = f"about {roughly(seeds)} seeds per arm" if seeds <= stats.MOST_SEEDS else "more test images"
+    needed = f"about {roughly(seeds)} seeds per variant" if seeds <= stats.MOST_SEEDS else "more test images"
     return f"no lead above {fixed(most)} points; {needed} would show one of {stated:g}, or that there is none"

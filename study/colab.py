@@ -1,7 +1,8 @@
-"""The study in Google Colab: where the project can be cloned from, said once, and the badge that opens it there."""
+"""The study in Google Colab: where the project can be cloned from, its badge, and the zip file that one uploads."""
 
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -10,6 +11,9 @@ from study import CHECKOUT
 
 NOTEBOOK = "S5_Normalization.ipynb"
 GITHUB = "https://github.com/"
+ZIP = "S5_Normalization.zip"
+# What the notebook needs, and nothing else: the set-up cell asks for the first five.
+PARTS = ("model.py", "normbench", "study", "docs", "images", "pyproject.toml", "LICENSE", NOTEBOOK)
 
 
 def address(folder: Path = CHECKOUT) -> str:
@@ -48,3 +52,18 @@ def renew(path: Path, repository: str) -> bool:
     if changed:
         nbformat.write(notebook, path)
     return changed
+
+
+def pack(path: Path, folder: Path = CHECKOUT) -> Path:
+    """Write the project as a zip file to `path`, which the notebook unpacks on Colab; return `path`.
+
+    Raises OSError if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in PARTS:
+            place = folder / part
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                if file.is_file() and "__pycache__" not in file.parts:
+                    archive.write(file, file.relative_to(folder))
+    return path

@@ -1,4 +1,4 @@
-"""The study's command line: train one model, run an experiment, make the pages anew, run the notebook."""
+"""The study's command line: train a model, run an experiment, make pages anew, run the notebook, pack it for Colab."""
 
 import zlib
 from collections.abc import Callable, Iterable
@@ -182,6 +182,16 @@ def notebook(source: tyro.conf.Positional[Path] = study.CHECKOUT / colab.NOTEBOO
     run_notebook(source)
 
 
+def pack_for_colab(output: Path = Path("runs") / colab.ZIP) -> None:
+    """Write the project as a zip file, to be uploaded to Google Colab beside the notebook.
+
+    Args:
+        output: the file.
+    """
+    path = colab.pack(output)
+    print(f"{path} ({path.stat().st_size / 2**20:.1f} MB): upload it in Colab with the folder symbol at the left")
+
+
 def main() -> int:
     """Run the command that `sys.argv` names; return the exit status."""
     commands: dict[str, Callable[..., Any]] = {
@@ -189,5 +199,6 @@ def main() -> int:
         "run": run,
         "report": report,
         "notebook": notebook,
+        "colab": pack_for_colab,
     }
-    return run_command(commands, "study", "The study of one small network: train, run, report, notebook.")
+    return run_command(commands, "study", "The study of one small network: train, run, report, notebook, colab.")

@@ -152,7 +152,7 @@ def plot_statistics(arms: Arms) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4))
     caption(
         figure,
-        "Test loss of BN (nats) by the statistics used in testing",
+        "Test loss of BN (nats) by the statistics used at test time",
         "Means of the seeds",
         conditions(arms.values()),
     )

@@ -63,7 +63,7 @@ def _penalty(named: Sequence[tuple[str, Run]]) -> list[str]:
 def _gaps(named: Sequence[tuple[str, Run]]) -> str:
     gaps = ", ".join(f"{name} {signed(run.last['train_accuracy'] - run.last['test_accuracy'])}" for name, run in named)
     return (
-        f"**Training accuracy − test accuracy**, in points: {gaps}. Training images are distorted and test images are "
+        f"**Training accuracy − test accuracy**, in points: {gaps}. Training images are augmented and test images are "
         f"not: where the number is below zero, training is the harder task."
     )
 

@@ -83,7 +83,7 @@ def run(source: Path) -> None:
             message = f"finished epochs are kept in {folder}, and the same call goes on from there"
             raise KeyboardInterrupt(message) from None
         try:
-            html.write_page(notebook, folder / page)
+            html.write_page(notebook, folder / page, _data_set(folder))
         except Exception as error:  # whatever it is, the trainings are worth more than the page
             page_error = f"{type(error).__name__}: {error}"
         _finish(folder, output)
@@ -92,6 +92,15 @@ def run(source: Path) -> None:
     if page_error:
         raise OSError(f"everything is there but {output / page}, which cannot be written ({page_error})")
     print(f"To read it, open {output / page} in a browser.")
+
+
+def _data_set(folder: Path) -> str:
+    """Return the title of the data set that the runs in `folder` were made with; "" if there are none."""
+    from normbench.data import title
+    from normbench.runs import read
+
+    kept = folder / "results" / "notebook.jsonl"
+    return title(read(kept)[0].dataset) if kept.exists() else ""
 
 
 def results(notebook: "NotebookNode") -> str:

@@ -15,7 +15,7 @@ from normbench.figures import WIDTH, caption, styled
 from normbench.layers import NORMALIZATIONS, colour
 from normbench.training import Run
 from normbench.words import fixed
-from study.by_hand import EXAMPLE, Worked, normalize_by_hand, sets, work_all
+from study.by_hand import EXAMPLE, Worked, sets, work_all
 
 # Of the scheme: few enough to be taken in at once.
 IMAGES_SHOWN, CHANNELS_SHOWN, GROUPS_SHOWN = 3, 4, 2
@@ -102,21 +102,6 @@ def plot_all_by_hand() -> Figure:
     return figure
 
 
-@styled
-def plot_before_and_after(nm: str, groups: int = 2) -> Figure:
-    """Plot `EXAMPLE` and, below it, what `nm` makes of it, with the mean and deviation of each set of both.
-
-    Raises ValueError as `by_hand.sets` does.
-    """
-    worked = work_all(EXAMPLE, nm, groups)
-    figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 2.6 + 0.6 * HEIGHTS[_layout(nm, groups)]))
-    _draw_batch(top, EXAMPLE, nm, groups)
-    _explain(top, nm, worked)
-    _draw_batch(bottom, normalize_by_hand(EXAMPLE, nm, groups), nm, groups, digits=1)
-    bottom.set_title("Normalized with the μ and σ above", pad=42)
-    return figure
-
-
 def _layout(nm: str, groups: int) -> str:
     """Return whose layout is taken: GN with a group per channel is IN, and is drawn like it."""
     return "IN" if (nm, groups) == ("GN", EXAMPLE.shape[1]) else nm
@@ -182,16 +167,23 @@ def plot_mistakes(runs: Sequence[Run], data: Dataset) -> Figure:
     surest = {image: max(found[image][1] for found in predicted if image in found) for image in set().union(*predicted)}
     wrong = ~torch.stack([run.correct for run in runs])
     chosen = sorted(surest, key=lambda image: (-int(wrong[:, image].sum()), -surest[image], image))[:MISTAKES]
-    figure, grid = plt.subplots(len(chosen), 2, figsize=(WIDTH, 0.9 + 0.95 * len(chosen)), width_ratios=(1, 4.2))
+    shown = max(1, len(chosen))
+    figure, grid = plt.subplots(shown, 2, figsize=(WIDTH, 0.9 + 0.95 * shown), width_ratios=(1, 4.2))
     for (axes, text), image in zip(np.atleast_2d(grid), chosen):
         _show(axes, data.x_test[image])
         text.axis("off")
+        text.set(xticks=[], yticks=[])
         lines = [f"actual: {data.classes[int(data.y_test[image])]}"]
         for run, found, is_wrong in zip(runs, predicted, wrong[:, image].tolist()):
             label, sure = found.get(image, (None, 0.0))
             said = f"✗ {data.classes[label]} ({sure:.0%} sure)" if label is not None else "✗"
             lines.append(f"{run.recipe.family}: {said if is_wrong else '✓'}")
         text.text(0, 0.5, "\n".join(lines), va="center", size=11, transform=text.transAxes)
+    if not chosen:
+        for axes in np.ravel(grid):
+            axes.axis("off")
+            axes.set(xticks=[], yticks=[])
+        np.ravel(grid)[1].text(0, 0.5, "no mistakes", va="center")
     names = ", ".join(run.recipe.family for run in runs)
     caption(
         figure,

@@ -90,9 +90,9 @@ def test_conditions_say_what_the_runs_have_in_common():
     first, second = made_up_arms(recipes, lambda recipe: 90.0, seeds=3).values()
     both, fewer = conditions([first, second]), replace(second, runs=second.runs[:2])
     assert "\n" not in both
-    for fact in ("MNIST", "first 3,000 training images", "1 epoch,", "3 seeds per arm", "CPU"):
+    for fact in ("MNIST", "first 3,000 training images", "1 epoch,", "3 seeds per variant", "CPU"):
         assert fact in both
-    assert "2 to 3 seeds per arm" in conditions([first, fewer])
+    assert "2 to 3 seeds per variant" in conditions([first, fewer])
     assert "3 seeds, " in conditions([first])
     assert "seed 0, " in conditions([replace(first, runs=first.runs[:1])])
 

@@ -40,7 +40,7 @@ def plot_metric(runs: Sequence[Run], metric: str, title: str) -> Figure:
 def plot_overview(runs: Sequence[Run]) -> Figure:
     """Plot the four `METRICS` against the epoch, one below the other: a line per run; dotted, its penalty."""
     arms = [Arm(run.recipe, (run,)) for run in runs]
-    return _four_panels(arms, "Loss and accuracy, in training and in testing", penalty="{} penalty")
+    return _four_panels(arms, "Loss and accuracy, training and test", penalty="{} penalty")
 
 
 @styled

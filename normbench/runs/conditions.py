@@ -12,7 +12,7 @@ from normbench.words import count
 
 
 def conditions(arms: Collection[Arm]) -> str:
-    """Return what a figure's runs were made with: "MNIST, 20 epochs, 24 seeds per arm, CPU (1 thread, AVX2)"."""
+    """Return what a figure's runs were made with: "MNIST, 20 epochs, 24 seeds per variant, CPU (1 thread, AVX2)"."""
     runs = _runs(arms)
     parts = [*_data_and_length(runs), _number_of_seeds(arms), _kinds_of_devices(runs), *_failures(runs)]
     return ", ".join(parts)
@@ -52,7 +52,7 @@ def _number_of_seeds(arms: Collection[Arm]) -> str:
     if len(seeds) == 1:
         return f"seed {seeds.pop()}"
     numbers = sorted({len(arm.runs) for arm in arms})
-    return f"{_from_to(numbers)} seeds" + (" per arm" if len(arms) > 1 else "")
+    return f"{_from_to(numbers)} seeds" + (" per variant" if len(arms) > 1 else "")
 
 
 def _which_seeds(runs: Iterable[Run]) -> str:

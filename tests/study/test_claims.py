@@ -56,7 +56,7 @@ def l1_adds(points, norm=None):
 def test_rules_on_accuracy(rule, accuracy, verdict):
     claim = rule(made_up_arms(MNIST, accuracy, deviation=0.02, seeds=24))
     assert claim.verdict == verdict and claim.hint == "", claim
-    assert claim.trained == "MNIST, 20 epochs, 24 seeds per arm, CPU"
+    assert claim.trained == "MNIST, 20 epochs, 24 seeds per variant, CPU"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_noise_leaves_claims_undecided(rule, accuracy):
 def test_an_undecided_claim_says_which_lead_is_excluded_and_what_would_show_one_that_matters():
     sure, unsure = (claims.best(made_up_arms(MNIST, by_norm(BN=lead), deviation=0.1, seeds=10)) for lead in (9.0, 0.05))
     most, seeds, stated = re.match(
-        r"no lead above ([\d.]+) points; about ([\d,]+) seeds per arm would show one of ([\d.]+)", unsure.hint
+        r"no lead above ([\d.]+) points; about ([\d,]+) seeds per variant would show one of ([\d.]+)", unsure.hint
     ).groups()
     assert sure.hint == "" and float(most) == round(unsure.interval.high, 2) and float(stated) == 0.05
     assert int(seeds.replace(",", "")) > 50, "a deviation of 0.1 points takes many seeds for 0.05"

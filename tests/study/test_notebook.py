@@ -1,35 +1,41 @@
 """The notebook as its readers run it: headless, on Colab, and as it lies in the repository."""
 
-import base64
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
+import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from made_up import ROOT, interrupted
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from normbench.runs import read
-from study import explorer, report
-from study.colab import address, badge, give_address, renew
-from study.experiments import EXPERIMENTS, RESULTS
+from normbench.training import train
+from study import explorer, readings, report
+from study.colab import address, badge, give_address, pack, renew
+from study.experiments import RESULTS
+from study.lesson import Lesson
+from study.networks import build, study_recipe
 from study.notebook import output_folder, results, run, setting
+from study.numbers import Numbers
 
 NOTEBOOK = ROOT / "S5_Normalization.ipynb"
 PARTS = ("model.py", "normbench", "study", "docs", "images", NOTEBOOK.name, ".gitignore")
 FIGURES = {"samples", "normalizations", "test_loss", "test_accuracy", "overview"}
 FIGURES |= {f"misclassified_{name}" for name in ("bn_l1", "gn", "ln")}
-FIGURES |= {"by_hand", "by_hand_gn"}
-SHOWN = {"rates", "head_to_head", "groups", "length", "cifar10", "penalties", "l1_strength", "luck"}
-SHOWN |= {"small_batches", "ghosts", "cifar10_ghosts"}
-CIFAR10 = 4  # pictures of photographs, which are part of the project
+FIGURES |= {"mistakes"}
+SHOWN = {"head_to_head", "cifar10", "small_batches", "rates", "penalties", "luck"}
 
 
 def cells():
@@ -219,6 +225,35 @@ def test_ctrl_c(small):
     assert (small / "out" / "unfinished" / "settings.json").exists()
 
 
+def test_sigterm_ends_it_like_ctrl_c_and_leaves_nothing_behind(small, monkeypatch):
+    (small / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(small / "temporary"))
+    monkeypatch.delenv("TMP", raising=False)
+    nbformat.write(new_notebook(cells=[new_code_cell(WAITS)]), small / "small.ipynb")
+    before = {path.name for path in small.iterdir()}
+    status, said = interrupted(["-m", "study", "notebook", "small.ipynb"], small, "begun", signal.SIGTERM, kill=os.kill)
+    assert status == 130 and said.startswith("Stopped; finished epochs are kept in ")
+    assert {path.name for path in small.iterdir()} == before, "no sockets"
+    assert list((small / "temporary").rglob("*kernel*")) == []
+
+
+def test_two_at_once_from_another_folder_leave_the_checkout_alone(small, tmp_path_factory):
+    elsewhere, source = tmp_path_factory.mktemp("elsewhere"), small / "source"
+    source.mkdir()
+    cell = new_code_cell("import os, time; time.sleep(1); print(os.environ['OUTPUT_DIR'])")
+    nbformat.write(new_notebook(cells=[cell]), source / "small.ipynb")
+    command = [sys.executable, "-m", "study", "notebook", str(source / "small.ipynb")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    running = [
+        subprocess.Popen(command, cwd=elsewhere, env=environment | {"OUTPUT_DIR": name}, stderr=subprocess.PIPE)
+        for name in ("one", "two")
+    ]
+    assert [(process.communicate()[1], process.returncode)[1] for process in running] == [0, 0]
+    assert {path.name for path in elsewhere.iterdir()} == {"one", "two"}
+    assert all((elsewhere / name / "small.html").exists() for name in ("one", "two"))
+    assert [path.name for path in source.iterdir()] == ["small.ipynb"]
+
+
 # Colab: the cells up to the folder of results, run here
 
 
@@ -244,7 +279,7 @@ def colab(tmp_path, monkeypatch):
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         give_address(notebook, str(repository))
         variables = {}
-        for cell in [cell for cell in notebook.cells if cell.cell_type == "code"][:5]:
+        for cell in [cell for cell in notebook.cells if cell.cell_type == "code"][:3]:
             for old, new in (("/content", str(tmp_path)), *form):
                 cell.source = cell.source.replace(old, new)
             exec(cell.source, variables)
@@ -261,41 +296,62 @@ def put_project(folder, parts=("model.py", "normbench", "study", "docs", "images
     return folder
 
 
-def test_on_colab_with_the_project_in_drive(colab, tmp_path):
+WITH_DRIVE = [("USE_DRIVE = False", "USE_DRIVE = True")]
+
+
+def test_on_colab_with_the_folder_in_drive(colab, tmp_path):
     in_drive = put_project(tmp_path / "drive" / "MyDrive" / "S5_Normalization")
-    ran = colab(repository="/nothing/is/cloned")
+    ran = colab(repository="/nothing/is/cloned", form=WITH_DRIVE)
     assert ran.project == in_drive and sys.path[0] == str(in_drive)
     assert ran.results == in_drive / "runs" / "results" / "notebook.jsonl", "results outlive the runtime"
     assert ran.images.is_dir() and not (tmp_path / "S5_Normalization").exists()
 
 
-def test_on_colab_with_nothing_in_drive(colab, tmp_path):
-    """The project is cloned, once; results are kept in Drive all the same."""
+def test_on_colab_with_the_zip_uploaded(colab, tmp_path):
+    packed = pack(tmp_path / "S5_Normalization.zip", put_project(tmp_path / "elsewhere"))
+    ran = colab(repository="/nothing/is/cloned")
+    assert ran.project == tmp_path / "S5_Normalization" and (ran.project / "study" / "file").exists()
+    assert ran.output == Path("runs") and (tmp_path / "runtime" / "runs" / "images").is_dir(), "Drive is not asked for"
+    packed.unlink()
+    assert colab().project == ran.project, "it is unpacked once"
+
+
+def test_the_zip_holds_what_the_notebook_needs_and_is_small(tmp_path):
+    packed = pack(tmp_path / "new" / "S5_Normalization.zip")
+    assert packed.stat().st_size < 16 * 2**20
+    with zipfile.ZipFile(packed) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "S5_Normalization")
+    assert {"model.py", "study/results/notebook.jsonl", "docs/explorer.html", NOTEBOOK.name} <= names
+    assert not any("__pycache__" in name for name in names)
+    code = "from study import report, explorer; report.page('answer.md'); report.draw('luck'); explorer.frame()"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "S5_Normalization", check=True)
+
+
+def test_on_colab_with_an_address(colab, tmp_path):
+    """The project is cloned, once; results are kept in Drive if that is wanted."""
     repository = committed(put_project(tmp_path / "elsewhere"))
-    ran = colab(repository=repository)
+    ran = colab(repository=repository, form=WITH_DRIVE)
     assert ran.project == tmp_path / "S5_Normalization"
     assert ran.output == tmp_path / "drive" / "MyDrive" / "S5_Normalization" / "runs"
     shutil.rmtree(repository)
     assert colab(repository=repository).project == ran.project
 
 
-@pytest.mark.parametrize("form", ((), [("USE_DRIVE = True", "USE_DRIVE = False")]))
-def test_on_colab_without_drive(colab, tmp_path, form, capsys):
-    """A refusal is a line, and without asking there is none."""
-    ran = colab(consent=False, repository=committed(put_project(tmp_path / "elsewhere")), form=form)
-    assert ("Drive is not mounted (mount failed): results stay in" in capsys.readouterr().out) == (not form)
+def test_on_colab_drive_may_be_refused(colab, tmp_path, capsys):
+    ran = colab(consent=False, repository=committed(put_project(tmp_path / "elsewhere")), form=WITH_DRIVE)
+    assert "Drive is not mounted (mount failed): results stay in" in capsys.readouterr().out
     assert ran.output == Path("runs") and (tmp_path / "runtime" / "runs" / "images").is_dir()
 
 
-@pytest.mark.parametrize(
-    "present, missing", (((), "model.py, normbench, study, docs, images"), (("study", "docs", "images"), None))
-)
+@pytest.mark.parametrize("present", ((), ("study", "docs", "images")))
 @pytest.mark.parametrize("repository", ("", "/no/such/repository"))
-def test_on_colab_with_the_project_or_a_part_of_it_missing(colab, tmp_path, present, missing, repository, capsys):
+def test_on_colab_with_nothing_or_a_part_of_it_there(colab, tmp_path, present, repository, capsys):
     put_project(tmp_path / "drive" / "MyDrive" / "S5_Normalization", present)
-    missing = missing or "model.py, normbench"
-    with pytest.raises(FileNotFoundError, match=f"copy {missing} of the project to MyDrive/S5_Norm.*\n.*or clone"):
-        colab(repository=repository)
+    with pytest.raises(
+        FileNotFoundError, match=r"Upload S5_Normalization\.zip (.|\n)*or copy .*MyDrive/S5_Norm.*USE_DRIVE"
+    ):
+        colab(repository=repository, form=WITH_DRIVE)
     assert ("'/no/such/repository' does not exist" in capsys.readouterr().out) == bool(repository)
 
 
@@ -305,7 +361,10 @@ def test_elsewhere_without_the_project(colab):
 
 
 def test_the_notebook_imports_nothing_that_colab_lacks():
-    (imports,) = (cell.source for cell in code_cells() if "from study" in cell.source)
+    imports = "\n".join(
+        re.findall(r"^(?:from|import) .*", "\n".join(cell.source for cell in code_cells()), re.MULTILINE)
+    )
+    imports = imports.replace("from google.colab import drive", "")
     lacking = ("latex2mathml", "tyro", "ray", "nbclient", "nbconvert")
     code = f"import sys; sys.modules |= dict.fromkeys({lacking})\n{imports}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -319,20 +378,13 @@ def test_the_published_notebook_shows_its_results():
     outputs = [output for cell in code for output in cell.outputs]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == len(FIGURES | SHOWN) + CIFAR10
+    assert len(pictures) == len(FIGURES | SHOWN)
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
     assert NOTEBOOK.stat().st_size < 2 * 2**20
-    assert len(cells()) <= 66 and max(len(cell.source.splitlines()) for cell in code) <= 25
-    assert max(len(line) for cell in code for line in cell.source.splitlines()) <= 100, "cut at the edge"
-
-
-def test_the_published_notebook_shows_the_project_s_pictures():
-    """Not those of networks that were there before."""
-    (cell,) = (cell for cell in cells() if "cifar10_{name}" in cell.source)
-    names = "samples", "misclassified_bn", "misclassified_gn", "misclassified_ln"
-    assert all(f'"{name}"' in cell.source for name in names)
-    for name, output in zip(names, cell.outputs, strict=True):
-        assert base64.b64decode(output.data["image/png"]) == (report.IMAGES / f"cifar10_{name}.png").read_bytes()
+    assert len(cells()) <= 60
+    assert max(len(cell.source.splitlines()) for cell in code if "display-mode" not in cell.source) <= 30
+    lines = [line for cell in code for line in cell.source.splitlines() if "#@param" not in line]  # Colab makes a form
+    assert max(map(len, lines)) <= 100, "cut at the edge"
 
 
 def test_the_published_notebook_says_what_the_published_runs_say():
@@ -343,14 +395,81 @@ def test_the_published_notebook_says_what_the_published_runs_say():
     expected = [report.results_table(finished), report.findings(finished), report.parameters_table()]
     expected += [report.page(name) for name in ("trainable.md", "slips.md", "claims.md", "answer.md")]
     expected += [report.reading(name) for name in SHOWN]
-    asked = ("rates", "head_to_head", "length", "cifar10", "penalties", "l1_strength")
-    asked += ("small_batches", "ghosts", "cifar10_ghosts", "luck")
-    expected += [f"*{EXPERIMENTS[name].question}*" for name in asked]
     assert [text for text in expected if text not in shown] == []
     assert [text for text in shown if text not in expected] == []
     assert results(nbformat.read(NOTEBOOK, as_version=4)) == expected[0]
     frames = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
     assert frames == [explorer.frame()]
+
+
+def test_the_headings_say_what_the_results_bear_out():
+    """A heading of section 8 is a finding: each with the numbers that make it true."""
+    n = Numbers()
+    answer, rates = readings.Answer(n), readings.Rates(n)
+    bears_out = {
+        "8.1 · On MNIST the choice makes no measurable difference": answer.mnist.differing == [],
+        "8.2 · On photos, batch, group and layer norm cannot be told apart": answer.cifar10.differing == [],
+        "8.3 · With 2 images per batch, batch norm falls behind": min(lead.low for lead in answer.leads_at_2) > 0,
+        "8.4 · Without normalization, high learning rates fail more often": rates.p_fails_more_without < 0.05,
+        "8.5 · A weak L1 penalty neither helps nor harms batch norm": "BN" not in readings.HeadToHead(n).moved_by_l1,
+        "8.6 · A record comes from trying many seeds": n.claims["best epoch"].interval.estimate < 0.05,
+    }
+    headings = [cell.source.removeprefix("### ") for cell in cells() if cell.source.startswith("### ")]
+    assert headings == list(bears_out)
+    assert [heading for heading, is_true in bears_out.items() if not is_true] == []
+
+
+def test_the_checklist_leads_to_the_sections():
+    headings = [line for cell in cells() for line in cell.source.splitlines() if line.startswith("## ")]
+    anchors = {"#" + heading.removeprefix("## ").replace(" ", "-") for heading in headings}
+    asked = re.findall(r"\]\((#.*?)\)", cells()[0].source)
+    assert len(asked) >= 5 and set(asked) <= anchors
+
+
+# Its training loop
+
+
+@pytest.fixture
+def train_one(few_digits, tmp_path):
+    """The function of the notebook's cell, on a few digits: two epochs."""
+    (loop,) = (cell.source for cell in code_cells() if "def train_one" in cell.source)
+    variables = {"output": tmp_path, "data": few_digits, "EPOCHS": 2, "SEED": 3, "torch": torch, "F": F}
+    variables |= {"study_recipe": study_recipe, "build": build, "Lesson": Lesson}
+    exec(loop, variables)
+    return variables["train_one"]
+
+
+@pytest.mark.parametrize("norm, l1", (("BN", 1e-4), ("GN:2", 0.0), ("LN", 0.0)))
+def test_the_loop_in_the_cell_gives_what_the_fast_one_gives(train_one, few_digits, norm, l1):
+    ours = train_one(norm, l1=l1)
+    recipe = study_recipe(norm, l1=l1, epochs=2, seed=3)
+    fast = train(build(recipe, few_digits), few_digits, recipe, progress=False)
+    assert ours.recipe == fast.recipe and ours.test_set == fast.test_set and ours.parameters == fast.parameters
+    for row, other in zip(ours.history, fast.history, strict=True):
+        assert row.keys() == other.keys()
+        for key in row.keys() - {"seconds"}:
+            assert row[key] == pytest.approx(other[key], rel=2e-3, abs=2.1 if "accuracy" in key else 1e-6), key
+    assert ours.history[0]["train_loss"] == pytest.approx(fast.history[0]["train_loss"], rel=1e-5)
+
+
+def test_a_stopped_loop_goes_on_and_a_changed_one_begins_anew(train_one, monkeypatch):
+    whole = train_one("LN")
+    shutil.rmtree(train_one.__globals__["kept"])
+    test = Lesson._tested
+    monkeypatch.setattr(Lesson, "_tested", lambda lesson: test(lesson) if not lesson.history else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_one("LN")
+    monkeypatch.setattr(Lesson, "_tested", test)
+    seen = []
+    batches = Lesson.batches
+    monkeypatch.setattr(Lesson, "batches", lambda lesson: seen.append(lesson) or batches(lesson))
+    again = train_one("LN")
+    assert len(seen) == 1, "the second epoch alone"
+    assert [row["test_loss"] for row in again.history] == [row["test_loss"] for row in whole.history]
+    assert train_one("LN").errors == again.errors and len(seen) == 1, "a finished one is not trained again"
+    changed = train_one.__code__.replace(co_consts=tuple(0.05 if c == 0.1 else c for c in train_one.__code__.co_consts))
+    monkeypatch.setattr(train_one, "__code__", changed)
+    assert train_one("LN").history != again.history and len(seen) == 3
 
 
 # Settings and addresses
@@ -392,5 +511,5 @@ def test_an_address_is_given_to_a_notebook_and_taken_back(tmp_path):
     for repository in ("https://github.com/someone/norms", "https://github.com/other/norms"):
         assert renew(path, repository) and not renew(path, repository)
         renewed = nbformat.read(path, as_version=4).cells
-        assert renewed[0].source.startswith(badge(repository)) and f'REPOSITORY = "{repository}"' in renewed[3].source
+        assert renewed[0].source.startswith(badge(repository)) and f'REPOSITORY = "{repository}"' in renewed[2].source
     assert renew(path, address()) and nbformat.read(path, as_version=4) == before
