@@ -34,7 +34,7 @@ def test_a_network_for_signals_is_compared_and_resumed(tmp_path, capsys):
     (result,) = found.results
     assert {arm.recipe.norm for arm in result.arms.values()} == set(arms) and result.measure.unit == "%"
     assert result.has_examples and "%" in found.answer
-    assert "</html>" in found.page() and set(found.figures()) >= {"Accuracy", "Learning rates tried"}
+    assert "</html>" in found.page() and set(found.figures()) >= {"Curves", "Learning rates tried"}
     finished = len(read(tmp_path / "runs.jsonl"))
     again = compare(build, (noisy_waves(), signals(48, seed=1)), arms, folder=tmp_path, **options)
     assert str(again) == str(found) and len(read(tmp_path / "runs.jsonl")) == finished

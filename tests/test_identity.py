@@ -10,7 +10,7 @@ from torch import nn
 from normbench.comparison import compare
 from normbench.runs import read
 from normbench.training import build_checksum
-from normbench.training.source import source_checksum
+from normbench.source import source_checksum
 
 NETWORK = """
 import torch

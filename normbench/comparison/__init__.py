@@ -1,6 +1,6 @@
 """Which normalization should a network use: trained with each, how far apart they are, and the answer."""
 
-from normbench.comparison.comparing import compare, samples_of
+from normbench.comparison.comparing import compare
 from normbench.comparison.demo import small_network
 from normbench.comparison.differences import (
     ALPHA,
@@ -17,6 +17,7 @@ from normbench.comparison.named import Named
 from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.result import Comparison, Result
 from normbench.comparison.tables import read_table
+from normbench.comparison.tasks import samples_of
 
 __all__ = [
     "ALPHA",

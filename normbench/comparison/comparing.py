@@ -16,21 +16,19 @@ from normbench import defaults
 from normbench.comparison.candidates import Candidate, Original, candidates, groups, original, preview, without_twins
 from normbench.comparison.export import save
 from normbench.comparison.network import Swapped, is_of_a_user
-from normbench.comparison.own import OwnTraining, own_training, rates_of, train_by_function
+from normbench.comparison.own import own_training, rates_of
 from normbench.comparison.race import Rules
 from normbench.comparison.racing import Course, hold
 from normbench.comparison.rates import choose_rates
 from normbench.comparison.result import Comparison, Result, why_no_result
+from normbench.comparison.tasks import chance_of, data_of, for_rates, scored_on, sizes_of, trainer_of
 from normbench.comparison.trainings import Trainings, estimate, missing
 from normbench.data import Dataset, Function, Goal, Samples, Task
 from normbench.device import choose_device
 from normbench.runs import Engine, local, opened
 from normbench.swapping import Make
-from normbench.training import BY_FUNCTION, ON_SAMPLES, OPTIMIZERS, Recipe, Trainer
+from normbench.training import OPTIMIZERS, Recipe
 from normbench.words import seconds_of
-
-HELD_OUT_SHARE = 1 / 6  # of the training images, on which rates are chosen, up to
-MOST_HELD_OUT = 10_000  # images
 
 
 def compare(
@@ -110,6 +108,9 @@ def compare(
         device: where `train` trains, or the built-in training on torch data sets: cpu, cuda, … or auto. On images in
             memory it uses theirs.
         optimizer: sgd (with Nesterov momentum), adamw, or muon (for the filters of convolutions, SGD for the rest).
+        margin: arms that are closer than this, in points for accuracies, are equal to you; by default no margin.
+        budget: how long the runs may take, in seconds or as "2h" or "30m"; what is undecided then is said.
+        fixed: whether every arm is trained with every seed, instead of leaving the race when it is behind.
         rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function
             of your own has no default, and needs none if it does not take lr.
         augment: the random changes of training images, as in `Recipe`.
@@ -129,8 +130,6 @@ def compare(
     """
     engine_here = local(workers)  # raises for a wrong number
     deadline = time.monotonic() + (math.inf if budget is None else seconds_of(budget))
-    sizes = _sizes(batch_size)
-    makers = _makers(arms)
     usual = Recipe(
         epochs=defaults.EPOCHS if epochs is None else epochs,
         optimizer=optimizer,
@@ -139,40 +138,36 @@ def compare(
         decay_on=decay_on,
         amp=amp,
     )
-    wanted = [replace(usual, norm=norm) for norm in makers]
-    given = {norm: made for norm, made in makers.items() if is_of_a_user(norm)}
-    network = Swapped(build, given, pretrained)
-    for norm in given:
+    makers = _makers(arms)
+    network = Swapped(build, {norm: made for norm, made in makers.items() if is_of_a_user(norm)}, pretrained)
+    for norm in network.makers:
         network.layer(norm)  # raises for a name of nothing
     if train is None:
-        used: Task = _data(data, Goal(loss, metric), version, device, augment).first(images)
+        task: Task = data_of(data, Goal(loss, metric), version, device, augment).first(images)
         rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     else:
         asked: dict[str, object] = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
-        asked["weight_decay"] = weight_decay
+        asked |= {"weight_decay": weight_decay, "amp": amp}
         of_the_built_in = {"optimizer": optimizer, "augment": augment, "decay_on": decay_on}
         asked |= {name: value for name, value in of_the_built_in.items() if value != getattr(Recipe(), name)}
-        used = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
-        rates = rates_of(used, rates)
-    rules = Rules(seeds, margin, early=not fixed)
-    plan = _plan(network, used, wanted, sizes, rules, rates, price)
-    trainer = Trainer(ON_SAMPLES if isinstance(used, Samples) else "train", plan.network, is_of_a_user=True)
+        task = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
+        rates = rates_of(task, rates)
     if higher_is_better is None:
-        higher_is_better = used.goal.higher_is_better if isinstance(used, Samples) else True
-    if train is not None:
-        trainer = replace(trainer, name=BY_FUNCTION, train=train_by_function)
+        higher_is_better = task.goal.higher_is_better if isinstance(task, Samples) else True
+    rules, sizes = Rules(seeds, margin, early=not fixed), _sizes(batch_size)
+    plan = _plan(network, task, [replace(usual, norm=norm) for norm in makers], sizes, rules, rates, price)
     demanded = {made.recipe.norm: made.demanded for made in plan.candidates if not made.failure}
     path = Path(folder) / "runs.jsonl"
     with opened(engine or engine_here) as kept:
-        trainings = Trainings(trainer, path, demanded, kept, progress, higher_is_better)
+        trainings = Trainings(trainer_of(task, network), path, demanded, kept, progress, higher_is_better)
         if progress:
             _announce(plan, trainings, 1 if engine else workers)
         for made in plan.candidates:
             made.net = None  # its memory is for the runs
-        course = Course(rules, used, _chance(used), workers, deadline)
+        course = Course(rules, task, chance_of(task), workers, deadline)
         results = [_result(plan, trainings, course, size) for size in sizes]
     known = plan.original
-    found = Comparison(plan.network.name, used.name, results, _images(used), known.replaced, known.price)
+    found = Comparison(network.name, task.name, results, sizes_of(task), known.replaced, known.price)
     if path.exists():
         with suppress(OSError):  # a full disk does not take away the answer
             save(found, path.parent)
@@ -183,39 +178,6 @@ def _sizes(batch_size: int | Sequence[int] | None) -> tuple[int, ...]:
     if batch_size is None:
         return (defaults.BATCH_SIZE,)
     return (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
-
-
-def _images(data: Task) -> tuple[int, int] | None:
-    return data.sizes if isinstance(data, (Dataset, Samples)) else None
-
-
-def _data(given: object, goal: Goal, version: str, device: str | torch.device, augment: str) -> Dataset | Samples:
-    """Return what is trained on. Raises ValueError for what is no data, and for options of other data."""
-    usual = goal == Goal()
-    if isinstance(given, Dataset):
-        if not usual:
-            raise ValueError("loss and metric are for torch data sets: give data=(train, test); images are classified")
-        return _shuffled(given)
-    if augment != "auto":
-        raise ValueError(f"augment {augment!r} is for images in memory; let your training set make its random changes")
-    if isinstance(given, Samples):
-        if not usual or version:
-            raise ValueError("Samples have a loss, a metric and a version of their own: give them there")
-        return given
-    return samples_of(given, goal, version, device)
-
-
-def samples_of(given: object, goal: Goal, version: str, device: str | torch.device) -> Samples:
-    """Return torch data sets (train, test) or (train, validation, test) as samples. Raises ValueError for others."""
-    if isinstance(given, (tuple, list)) and len(given) in (2, 3):
-        train, *validation, test = given
-        chosen_on = validation[0] if validation else None
-        place = str(choose_device(str(device)))
-        return Samples(train, test, goal.loss, goal.metric, chosen_on, version=version, at=place)
-    raise ValueError(
-        "give data to train and test on: normbench.load(…), or torch data sets (train, test) or (train, validation, "
-        f"test); or a training function of your own, train=…; got {type(given).__name__}"
-    )
 
 
 def _makers(arms: Sequence[str | Make] | Mapping[str, str | Make]) -> dict[str, str | Make]:
@@ -261,7 +223,7 @@ def _plan(
     price: bool,
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
-    held_out = _for_rates(data)
+    held_out = for_rates(data)
     _check(wanted, rules, rates, sizes, held_out if len(set(rates)) > 1 else data)
     known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
     grid = sorted(set(rates))
@@ -273,14 +235,6 @@ def _plan(
             f"{' and '.join(recipe.label for recipe in wanted)} are the same network here: give another arm"
         )
     return _Plan(network, known, data, held_out, grid, rules, made, twins, groups(made))
-
-
-def _for_rates(data: Task) -> Task:
-    """Return what learning rates are chosen on: a part of the training images or, for a function, what it is told."""
-    if isinstance(data, (Dataset, Samples)):
-        return data.hold_out(max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * data.sizes[0]))))
-    assert isinstance(data, OwnTraining)
-    return data.choosing()
 
 
 def _check(
@@ -301,12 +255,6 @@ def _check(
         raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
 
 
-def _shuffled(data: Dataset) -> Dataset:
-    """Return `data` with its training images in another order: in files they are often sorted by class."""
-    order = torch.randperm(len(data.y_train), generator=torch.Generator().manual_seed(0)).to(data.device)
-    return replace(data, x_train=data.x_train[order], y_train=data.y_train[order])
-
-
 def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
     """Print what is compared, how many runs are missing, and about how long they take."""
     trainings.tell(preview(plan.network.name, plan.original, plan.data, plan.twins))
@@ -323,7 +271,7 @@ def _result(plan: _Plan, trainings: Trainings, course: Course, size: int) -> Res
     recipes = [made.recipe for made in of_size if not made.failure]
     batches = f", batches of {size}" if len(plan.sizes) > 1 else ""
     if len(plan.grid) > 1:
-        trainings.tell(f"Learning rates, {_scored_on(plan.held_out)}{batches}:")
+        trainings.tell(f"Learning rates, {scored_on(plan.held_out)}{batches}:")
     rates = choose_rates(trainings, recipes, plan.grid, plan.held_out)
     chosen = [replace(recipe, lr=rate) for recipe, rate in rates.chosen.items()]
     tested = f", on the test {plan.data.things}" if isinstance(plan.data, (Dataset, Samples)) else ""
@@ -344,15 +292,3 @@ def _result(plan: _Plan, trainings: Trainings, course: Course, size: int) -> Res
         groups=plan.groups,
         stopped=stopped,
     )
-
-
-def _chance(data: Task) -> float | None:
-    """The accuracy in % of who always names the most frequent class of the test images."""
-    return 100 * float(data.y_test.bincount().max()) / len(data.y_test) if isinstance(data, Dataset) else None
-
-
-def _scored_on(held_out: Task) -> str:
-    if isinstance(held_out, (Dataset, Samples)):
-        return f"on {held_out.sizes[1]:,} held-out {held_out.things}"
-    assert isinstance(held_out, OwnTraining)
-    return "on the validation split" if held_out.takes("split") else "each with a seed of its own"
