@@ -34,6 +34,7 @@ def body(comparison: "Comparison", command: str = "") -> str:
     """Return what stands on the page, for notebooks too."""
     from normbench.figures import svg
 
+    shown = {result.measure.name.capitalize() + batches for batches, result in comparison.titled.items()}
     devices = dict.fromkeys(run.device for arm in comparison.arms.values() for run in arm.runs)
     return (
         _environment()
@@ -43,7 +44,7 @@ def body(comparison: "Comparison", command: str = "") -> str:
             title=title(comparison.data),
             parts=[_part(comparison, batches, result, command) for batches, result in comparison.titled.items()],
             price=price_table(comparison.price) if comparison.price else None,
-            figures={name: svg(figure, name) for name, figure in comparison.figures().items()},
+            figures={name: svg(figure, name) for name, figure in comparison.figures().items() if name not in shown},
             methods=_methods(comparison),
             made_by={
                 "Command": command,
@@ -69,6 +70,7 @@ def _part(comparison: "Comparison", batches: str, result: "Result", command: str
         "figure": svg(plot_verdict(rows, result.measure.title), head) if rows else "",
         "race": svg(plot_race(rows, result.rules.seeds), _race_in_words(result)) if result.rules and raced else "",
         "race_said": _race_in_words(result) if raced else "",
+        "failed": any(row.failed for row in rows),
         "next": next_step(result, command),
         "head": _head(comparison, result),
         "rows": [_cells(comparison, result, arm) for arm in result.ranked],

@@ -321,13 +321,15 @@ class Comparison:
         return frame(run for arm in self.arms.values() for run in arm.runs)
 
     def figures(self) -> "dict[str, Figure]":
-        """Draw the figures that the page folds, by title: scores by batch size, curves, and the rates tried."""
+        """Draw figures, by title: scores with intervals, curves, the rates tried, and scores by batch size."""
         from normbench import figures  # drawing is loaded when something is drawn
 
         several_sizes = len({recipe.batch_size for recipe in self.arms}) > 1
         drawn = {"Accuracy by batch size": figures.plot_by_batch_size(self.arms)} if several_sizes else {}
         for batches, result in self.titled.items():
             learned = {recipe: arm for recipe, arm in result.arms.items() if arm.succeeded}
+            if learned:
+                drawn[result.measure.name.capitalize() + batches] = figures.plot_arms(learned)
             if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.succeeded):
                 drawn[f"Curves{batches}"] = figures.plot_seeds(learned)
             if result.tried:

@@ -54,9 +54,7 @@ def plot_verdict(rows: Sequence[Row], of: str) -> Figure:
         _scores(axes, place, row)
     axes.margins(x=0.05)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(
-        f"Test {of}. Dots: runs; diamonds, bars: means, 95 % intervals{_crosses(rows)}", size=10, color=GREY
-    )
+    axes.set_xlabel(f"Test {of}", size=11)
     return figure
 
 
@@ -106,7 +104,3 @@ def _scores(axes: Axes, place: int, row: Row) -> None:
         axes.plot(ends, [place, place], color=color, linewidth=5, solid_capstyle="butt", alpha=0.6)
     axes.plot([row.mean.estimate], [place], "D", color=color, markersize=8)
     axes.text(1.02, place, row.said, weight="bold", **text)
-
-
-def _crosses(rows: Sequence[Row]) -> str:
-    return "; crosses: runs that failed" if any(row.failed for row in rows) else ""
