@@ -9,8 +9,8 @@ from torch import nn
 
 from normbench.comparison import compare
 from normbench.runs import read
-from normbench.training import build_checksum
 from normbench.source import source_checksum
+from normbench.training import build_checksum
 
 NETWORK = """
 import torch
