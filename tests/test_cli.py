@@ -305,6 +305,7 @@ def test_a_full_disk_costs_the_page_and_not_the_answer(call, tmp_path, monkeypat
     assert status == 2 and "learn" in shown
     assert said.count("\n") == 1 and "report.html" in said and "No space left" in said
     assert page.read_text() == before and {file.name for file in page.parent.iterdir()} <= {
+        "answer.json",
         "report.html",
         "runs.jsonl",
         "runs.jsonl.lock",

@@ -93,8 +93,11 @@ def save(comparison: "Comparison", folder: Path) -> None:
     """Write the answer beside the runs, whole or not at all."""
     text = json.dumps(to_dict(comparison), indent=2, ensure_ascii=False, allow_nan=False)
     part = folder / f"{ANSWER}.part"
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(folder / ANSWER)
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(folder / ANSWER)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def settings(folder: Path) -> dict[int, Mapping[str, Any]]:
