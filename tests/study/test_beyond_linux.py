@@ -13,7 +13,7 @@ import os, signal, sys
 sys.modules |= dict.fromkeys({POSIX})
 for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGALRM", "pthread_sigmask"):
     delattr(signal, name)
-for name in ("fork", "getuid", "geteuid", "killpg", "setsid", "sched_getaffinity"):
+for name in ("fork", "killpg", "setsid", "sched_getaffinity"):
     delattr(os, name)
 """
 

@@ -109,7 +109,7 @@ def test_every_conclusion_can_break(scenarios):
     """A condition that holds whatever the results are guards nothing."""
     outcomes = defaultdict(set)
     for n in scenarios.values():
-        for name in PAGES:  # which include all other templates
+        for name in (*PAGES, "answer.md"):  # the notebook has the answer; the pages include all other templates
             for template, sentence, is_true in render(name, n)[1].judged:
                 words = re.sub(r"[^a-z ]", "", sentence.lower()).split()
                 outcomes[template, " ".join(words[:5])].add(is_true)
