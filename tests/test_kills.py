@@ -103,7 +103,11 @@ def tell_and_train(begun, last, net, data, recipe, **options):
     tell(begun, recipe.seed)
     if len(told(begun)) == last:
         threading.Event().wait()
-    return train(net, data, recipe, **options) if recipe.seed % 20 == 0 else run_of(recipe, 90.0, data.name)
+    return (
+        train(net, data, recipe, **options)
+        if recipe.seed % 20 == 0
+        else run_of(recipe, 90.0, data.name, images=len(data.y_test))
+    )
 
 
 class Torn(io.FileIO):

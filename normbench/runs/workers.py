@@ -91,6 +91,8 @@ class SideBySide(KeepingEngine):
         try:
             with _spawning():
                 return self._pool.submit(_train_in_a_worker, file, recipe, threads)
+        except OSError as error:  # a worker that was killed while another starts has closed the pool's pipes
+            raise BrokenProcessPool("a pool's pipes are closed") from error
         finally:
             self._processes |= set(active_children()) - others
 

@@ -100,12 +100,12 @@ def test_steps_show_every_number():
     assert numbers(at["std."])[1:] == [3.4375, 1.854]
     result = nn.GroupNorm(2, 4).double()(EXAMPLE)[0, :2].flatten().tolist()
     cells = [numbers(line) for line in lines[-8:]]
-    assert [(int(image), x, y) for image, x, _, _, y in cells] == [
+    assert [(int(cell[0]), cell[2], cell[-1]) for cell in cells] == [
         (1, x, round(y, 4)) for x, y in zip(EXAMPLE[0, :2].flatten().tolist(), result)
     ]
-    assert ["blue" in line for line in lines[-8:]] == [True] * 4 + [False] * 4
+    assert ["channel 1" in line for line in lines[-8:]] == [True] * 4 + [False] * 4
     third = by_hand.steps(EXAMPLE, "GN", number=3).splitlines()
-    assert [numbers(line)[1] for line in third[-8:]] == EXAMPLE[1, :2].flatten().tolist(), "of image 2"
+    assert [numbers(line)[2] for line in third[-8:]] == EXAMPLE[1, :2].flatten().tolist(), "of image 2"
 
 
 def test_rounding_shows_no_minus_before_zero():

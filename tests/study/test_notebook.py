@@ -191,7 +191,7 @@ def test_a_stopped_run_is_gone_on_with_only_if_its_settings_are_known_and_the_sa
 
 
 def test_a_page_that_cannot_be_written_costs_nothing_else(small, executed, monkeypatch):
-    def fail(notebook, path):
+    def fail(*_, **__):
         raise RuntimeError("no such template")
 
     monkeypatch.setattr("study.html.write_page", fail)

@@ -122,7 +122,7 @@ def test_weights_of_another_make_are_handed_on(what):
     plain = make(kind, recognize_place(known, x))
     plain.weight = nn.Parameter(known.weight.flatten())
     plain.bias = None if known.bias is None else nn.Parameter(known.bias.flatten())
-    tolerance = 0.1 if what == "Annotated Transformer" else 1e-4  # it divides by n - 1
+    tolerance = 0.2 if what == "Annotated Transformer" else 1e-4  # it divides by n - 1
     torch.testing.assert_close(plain(x), layer(x), rtol=tolerance, atol=tolerance)
 
 
