@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from normbench import defaults
+from normbench.files import write_whole
 
 if TYPE_CHECKING:
     from normbench.data import Dataset, Samples
@@ -234,19 +235,6 @@ def _function(name: str) -> Any:
         return name
     with Named(name).found() as function:
         return function
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file, or leave it as it was. Raises OSError, with the file's name and the reason, if it cannot be."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import site
 import sys
 import sysconfig
 import textwrap
+import uuid
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+UNKNOWN = "unknown"
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 MOST = 10_000  # characters of a plain value: longer ones are data
 KEPT_IN = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -36,6 +38,16 @@ def source_checksum(things: Iterable[object]) -> str:
     if found.unknown:
         return ""
     return hashlib.sha256("\n".join(sorted(found.texts)).encode()).hexdigest()[:16]
+
+
+def known_or_unique(checksum: str) -> str:
+    """Return a checksum; where it is "", as what it is of is not known, one that nothing else has."""
+    return checksum or f"{UNKNOWN} {uuid.uuid4().hex[:16]}"
+
+
+def is_known(checksum: str) -> bool:
+    """Tell whether a checksum of `known_or_unique` is that of something known."""
+    return not checksum.startswith(UNKNOWN)
 
 
 class _Sources:

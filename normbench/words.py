@@ -33,6 +33,11 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; its type's name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def in_unit(value: float, unit: str) -> str:
     """The value of a claim's interval as text: differences with their sign."""
     if unit in ("points", "nats"):

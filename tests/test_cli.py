@@ -41,14 +41,15 @@ def call(monkeypatch, tmp_path, capsys):
 
 
 def test_compare_ends_with_an_answer_and_a_page(call, tmp_path):
-    status, shown, said = call("compare", *QUICK, "--verbose", "--no-price")
+    learning = [*QUICK, "--images", "1000", "--epochs", "4"]
+    status, shown, said = call("compare", *learning, "--verbose", "--no-price")
     assert status == 0 and said == ""
-    assert "1: BatchNorm2d(8" in shown and "(4 of 4)" in shown and "10 classes, 200 training and 297 test" in shown
+    assert "1: BatchNorm2d(8" in shown and "(4 of 4)" in shown and "10 classes, 1,000 training and 297 test" in shown
     *_, answer, _, where = shown.splitlines()
-    assert re.search(r"% of the test images|No arm learns", answer) and where.endswith(f"{USUAL_FOLDER}/report.html")
+    assert re.search(r"\d\d\.\d\d % of the test images", answer) and where.endswith(f"{USUAL_FOLDER}/report.html")
     page = (tmp_path / USUAL_FOLDER / "report.html").read_text()
-    assert f"normbench compare {' '.join(QUICK)}" in page and answer.split(".")[0] in page
-    again = call("compare", *QUICK)[1]
+    assert f"normbench compare {' '.join(learning)}" in page and answer.split(".")[0] in page
+    again = call("compare", *learning)[1]
     assert "of 4)" not in again, "nothing is trained twice"
     price = again.partition(answer.split(". ")[0])[2]
     assert "own (as it is)" in price and "Measured on" in price, "what each costs stands behind the answer"

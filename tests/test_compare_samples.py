@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from made_up import signals, small, wave_net
+from made_up import signals, small, trained_for_a_while, wave_net
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -84,15 +84,7 @@ def test_options_of_other_data_are_refused_in_a_line(few_digits, tmp_path):
 
 def trained_net(digits):
     torch.manual_seed(0)
-    net, x = small(10, 1), digits.standardize(digits.x_train)
-    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
-    for _ in range(3):
-        for batch in torch.randperm(len(x)).split(50):
-            loss = nn.functional.cross_entropy(net(x[batch]), digits.y_train[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return net
+    return trained_for_a_while(small(10, 1), digits)
 
 
 def test_a_pretrained_network_starts_where_it_was(digits, tmp_path):

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FLOORS = (
-    {"defaults", "stats", "words", "device", "source", "layers", "data"},
+    {"defaults", "stats", "words", "device", "source", "files", "layers", "data"},
     {"swapping", "training"},
     {"checking", "runs"},
     {"figures"},

@@ -30,10 +30,6 @@ A, B = [99.1, 99.3, 99.2, 99.4, 99.3], [99.0, 99.1, 99.3]
         lambda: stats.accuracy_contrast([np.ones((3, 10)), np.ones((3, 9))]),
         lambda: stats.accuracy_contrast([np.ones((3, 10))] * 3),
         lambda: stats.excess_deviation(np.ones((1, 10))),
-        lambda: stats.seed_effect([A]),
-        lambda: stats.seed_effect([A, [math.nan] * 5]),
-        lambda: stats.deviation_ratio(A, [99.0, 99.0]),
-        lambda: stats.deviation_ratio(A, B, confidence=95),
         lambda: stats.mcnemar(np.ones(3), np.ones(4)),
         lambda: stats.resampled(np.mean, [[1.0]]),
         lambda: stats.superiority(A, []),
@@ -280,45 +276,6 @@ def test_an_interval_for_a_difference_covers_it_where_deviations_differ():
     rng = np.random.default_rng(0)
     results = [stats.difference(rng.normal(99, 0.1, 16), rng.normal(99, 0.4, 8)) for _ in range(1000)]
     assert 0.93 <= np.mean([result.low <= 0 <= result.high for result in results]) <= 0.97
-
-
-def test_seed_effect_by_hand():
-    # Means of the seeds 0, 1 and 5 about 2: explained 2 (4 + 1 + 9) / 2 = 14. Residuals ±1, ±1, ±2: 12 / 2 = 6
-    expected = scipy.stats.f(2, 2).sf(14 / 6)
-    assert stats.seed_effect([[1, 2, 3], [-1, 0, 7]]) == pytest.approx(expected)
-    # How good an arm is does not matter
-    assert stats.seed_effect([[11, 12, 13], [-1, 0, 7]]) == pytest.approx(expected)
-
-
-def test_seed_effect_of_two_arms_is_the_test_of_their_correlation_if_they_vary_alike():
-    a = np.array(A)
-    b = a[[0, 2, 1, 3, 4]]
-    # With one variance, F is (1 + r) / (1 - r)
-    r = np.corrcoef(a, b)[0, 1]
-    assert stats.seed_effect([a, b]) == pytest.approx(scipy.stats.f(4, 4).sf((1 + r) / (1 - r)))
-
-
-@pytest.mark.filterwarnings("error")
-def test_seed_effect_where_nothing_is_left_to_chance():
-    assert stats.seed_effect([[98.0, 98.1, 98.4], [99.0, 99.1, 99.4]]) == 0
-    assert stats.seed_effect([[98.1] * 3, [98.4] * 3]) == stats.seed_effect(np.zeros((2, 3))) == 1
-
-
-@pytest.mark.parametrize("luck, low, high", ((0, 0.03, 0.07), (2, 0.95, 1)))
-def test_seed_effect_is_seen_where_there_is_one(luck, low, high):
-    rng = np.random.default_rng(0)
-    studies = (rng.normal(size=(4, 6)) + rng.normal(0, luck, 6) for _ in range(1000))
-    assert low <= np.mean([stats.seed_effect(values) < 0.05 for values in studies]) <= high
-
-
-def test_the_ratio_of_deviations_is_that_of_the_f_test():
-    result = stats.deviation_ratio(A, B)
-    assert result.estimate == pytest.approx(np.std(A, ddof=1) / np.std(B, ddof=1))
-    # Were the ratio at an end of the interval, the test would be exactly at its level
-    for end, tail in ((result.low, "sf"), (result.high, "cdf")):
-        assert getattr(scipy.stats.f(4, 2), tail)((result.estimate / end) ** 2) == pytest.approx(0.025)
-    mirrored = stats.deviation_ratio(B, A)
-    assert (1 / mirrored.high, 1 / mirrored.low, mirrored.p) == pytest.approx((result.low, result.high, result.p))
 
 
 def test_mcnemar_is_statsmodels():

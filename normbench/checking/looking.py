@@ -17,6 +17,7 @@ from normbench.checking.price import price as price_of
 from normbench.device import seeded
 from normbench.layers import OWN, label, parse
 from normbench.swapping import Example, Make, Watched, copied, recognized, watch
+from normbench.words import reason
 
 Norms = Iterable[str | Make] | Mapping[str, str | Make]
 
@@ -94,9 +95,8 @@ def _watched(net: nn.Module, given: tuple[Tensor, ...]) -> Watched:
     try:
         return watch(net, *given)
     except (Exception, SystemExit) as error:  # a network of the user's own can raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         shapes = ", ".join(str(tuple(x.shape)) for x in given)
-        raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error
+        raise ValueError(f"the network cannot be run on the example {shapes}: {reason(error)}") from error
 
 
 def inputs(shape: tuple[int, ...], batch_size: int, device: torch.device) -> Tensor:

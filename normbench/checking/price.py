@@ -19,6 +19,7 @@ from normbench.checking.measuring import backward, copies, forward, least_time, 
 from normbench.device import device_name
 from normbench.layers import OWN, STANDARDIZING, Affine
 from normbench.swapping import Known, Make, Watched, recognized, replacements
+from normbench.words import reason
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -107,7 +108,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
                 raise ValueError("the network has no normalization layer that could be replaced")
             changes[arm] = layers.change(replacements(net, norm, seen, found))
         except Exception as error:  # a layer of a user's own can raise anything
-            failures[arm] = _reason(error)
+            failures[arm] = reason(error).rstrip(".")
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
     inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.4)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
@@ -147,10 +148,6 @@ def _note(device: torch.device, folded: int, failure: str) -> str:
     return lines + (f" The network cannot be trained on this example: {failure}." if failure else "")
 
 
-def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 def _before(net: nn.Module, seen: Watched, path: str) -> nn.Module | None:
     """The layer whose output the layer of this path gets unchanged."""
     source = seen.sources.get(path)
@@ -170,7 +167,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
             torch.cuda.reset_peak_memory_stats(inputs[0].device)
         seconds = least_time(lambda: backward(net(*copies(inputs))), inputs[0].device, 0.7)
     except (Exception, SystemExit) as error:  # batch norm over one number, a detector that needs targets
-        return _Step(failure=_reason(error))
+        return _Step(failure=reason(error).rstrip("."))
     return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
 
 

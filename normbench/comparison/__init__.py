@@ -3,14 +3,8 @@
 from normbench.comparison.comparing import compare
 from normbench.comparison.demo import small_network
 from normbench.comparison.differences import (
-    ALPHA,
     MARGIN,
-    gap,
-    gaps,
     same,
-    seeds_to_decide,
-    seeds_to_tell,
-    share_seeds,
     typical_difference,
 )
 from normbench.comparison.named import Named
@@ -20,22 +14,16 @@ from normbench.comparison.tables import read_table
 from normbench.comparison.tasks import samples_of
 
 __all__ = [
-    "ALPHA",
     "MARGIN",
     "Comparison",
     "Named",
     "Result",
     "Swapped",
     "compare",
-    "gap",
-    "gaps",
     "is_of_a_user",
     "read_table",
     "same",
     "samples_of",
-    "seeds_to_decide",
-    "seeds_to_tell",
-    "share_seeds",
     "small_network",
     "typical_difference",
 ]

@@ -2,7 +2,6 @@
 
 import math
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from normbench.checking import check
 from normbench.checking.price import Price
 from normbench.comparison.network import Swapped
-from normbench.comparison.own import OwnTraining
 from normbench.data import Dataset, Samples, Task, shape_of_inputs, title
 from normbench.layers import OWN, label, parse
+from normbench.source import is_known, known_or_unique
 from normbench.swapping import normalizations, unknown
 from normbench.training import (
     Recipe,
@@ -25,6 +24,7 @@ from normbench.training import (
     settings_checksum,
     train,
 )
+from normbench.words import reason
 
 UNKNOWN = "; its source is not known, so that its runs are not kept for another call: give a version"
 
@@ -50,7 +50,7 @@ class Candidate:
     @property
     def demanded(self) -> dict[str, str]:
         """What a stored run's fingerprint must say to be one of this arm; no run says it if the source is not known."""
-        return {"network": self.fingerprint, "build": self.build or f"unknown {uuid.uuid4().hex[:16]}"}
+        return {"network": self.fingerprint, "build": known_or_unique(self.build)}
 
     def seconds(self, data: Dataset | Samples) -> float:
         """Estimate how long a run takes, from two epochs of few images, of which the first is to warm up.
@@ -118,7 +118,7 @@ def _candidate(network: Swapped, recipe: Recipe, parts: Sequence[Task]) -> Candi
         net = network(recipe, task)
         _check(net, task, recipe.batch_size)
     except (Exception, SystemExit) as error:  # code of a user's own can raise anything
-        return Candidate(recipe, failure=next(iter(str(error).strip().splitlines()), type(error).__name__))
+        return Candidate(recipe, failure=reason(error))
     net.cpu()
     return Candidate(recipe, net, _fingerprint(net, task), network.checksum(recipe.norm, net))
 
@@ -219,5 +219,6 @@ def _trained(data: Task) -> str:
         loss, metric = data.goal.loss_name, data.goal.name
         parts = f"{data.sizes[0]:,} training and {data.sizes[1]:,} test samples {shape_of_inputs(data)}"
         text = f"on {data.name}: {parts}, trained by {loss}, judged by {metric}"
-        return text + ("" if data.is_known else UNKNOWN)
-    return f"trained by {data.name}" + (UNKNOWN if isinstance(data, OwnTraining) and not data.is_known else "")
+    else:
+        text = f"trained by {data.name}"
+    return text + ("" if is_known(data.fingerprint) else UNKNOWN)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from normbench.comparison.answer import headline
 from normbench.comparison.race import Rules
 from normbench.data import title
+from normbench.files import write_whole
 from normbench.runs import Arm
 from normbench.words import fixed
 
@@ -92,12 +93,7 @@ def _number(value: float | None) -> float | None:
 def save(comparison: "Comparison", folder: Path) -> None:
     """Write the answer beside the runs, whole or not at all."""
     text = json.dumps(to_dict(comparison), indent=2, ensure_ascii=False, allow_nan=False)
-    part = folder / f"{ANSWER}.part"
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(folder / ANSWER)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(folder / ANSWER, text + "\n")
 
 
 def settings(folder: Path) -> dict[int, Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 import inspect
 import math
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from normbench.comparison.named import Named
 from normbench.data import HELD_OUT
 from normbench.device import device_name, seeded
 from normbench.runs import ACCURACY
+from normbench.source import known_or_unique
 from normbench.training import Recipe, Run
 from normbench.training.provenance import commit, versions
 
@@ -94,12 +94,7 @@ class OwnTraining:
         """A checksum of the function's source, or the version; of its own for each object where neither is known."""
         if self.version:
             return f"version {self.version}"
-        return self.function.source() or f"unknown {uuid.uuid4().hex[:16]}"
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the source is known, so that stored runs can be told from those of an edited function."""
-        return not self.fingerprint.startswith("unknown")
+        return known_or_unique(self.function.source())
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ import torch
 
 from normbench.layers import parse
 from normbench.training import FROM_TABLE, Recipe, Run
+from normbench.words import reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     try:
         frame: pd.DataFrame = getattr(pd, READERS[path.suffix.lower()])(path, **options)
     except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a table: {str(error).strip().splitlines()[0]}") from None
+        raise ValueError(f"{path} is not a table: {reason(error)}") from None
     return frame
 
 

@@ -1,7 +1,6 @@
 """Data sets of any shape: a pair of torch data sets, read in batches, with a loss and a metric."""
 
 import hashlib
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,10 +22,9 @@ from torch.utils.data import (
 from normbench.data.dataset import HELD_OUT
 from normbench.data.goal import Function, Goal, described
 from normbench.device import seeded
-from normbench.source import source_checksum
+from normbench.source import known_or_unique, source_checksum
 
 LOOKED_AT = 64  # samples of each part, which tell one data set from another
-MOST_LABELS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +211,7 @@ class Samples:
         functions = [each for each in (self.loss, self.metric) if callable(each)]
         known = self.version or source_checksum([*functions, *map(_whole, (self.train, self.test))])
         if not known:
-            return f"unknown {uuid.uuid4().hex[:16]}"
+            return known_or_unique(known)
         digest = hashlib.blake2b(digest_size=8)
         for fact in (known, described(self.loss), described(self.metric), *self.sizes):
             digest.update(f"{fact}\n".encode())
@@ -221,11 +219,6 @@ class Samples:
             for part in (self.train, self.test):
                 _digest(part, digest.update)
         return digest.hexdigest()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether stored runs can be told from those of an edited data set, loss or metric."""
-        return not self.fingerprint.startswith("unknown")
 
 
 def known_labels(data: Any) -> Tensor | None:

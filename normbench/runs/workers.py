@@ -91,7 +91,10 @@ class SideBySide(KeepingEngine):
         try:
             with _spawning():
                 return self._pool.submit(_train_in_a_worker, file, recipe, threads)
-        except OSError as error:  # a worker that was killed while another starts has closed the pool's pipes
+        except OSError as error:
+            if error.errno is not None:  # the machine refuses another process
+                raise
+            # A worker that was killed while another starts has had the pool's pipes closed
             raise BrokenProcessPool("a pool's pipes are closed") from error
         finally:
             self._processes |= set(active_children()) - others

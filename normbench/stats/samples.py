@@ -257,41 +257,6 @@ def _error(variances: Sequence[tuple[float, int]]) -> tuple[float, float]:
     return math.sqrt(total), total**2 / parts if total else math.inf
 
 
-def seed_effect(values: ArrayLike) -> float:
-    """Return the p-value of 'seeds have no effect of their own', from values (arms, seeds), with the same seeds.
-
-    The F test of a two-way layout without replication (Fisher 1925): do seeds move all arms up or down together? If
-    arms and seeds explain the values exactly, p is 0, or 1 where seeds do not matter at all.
-    Raises ValueError for fewer than two arms or seeds and for values that are not finite.
-    """
-    table = np.asarray(values, dtype=float)
-    if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
-        raise ValueError(f"needs finite values (arms, seeds), two or more of each: got {table.tolist()}")
-    arms, seeds = table.shape
-    of_seed = table.mean(axis=0) - table.mean()
-    residual = table - table.mean(axis=1, keepdims=True) - of_seed
-    rounding = 1e-12 * np.abs(table).max()
-    if np.abs(residual).max() <= rounding:
-        return float(np.abs(of_seed).max() <= rounding)
-    freedom = seeds - 1, (arms - 1) * (seeds - 1)
-    explained, unexplained = arms * np.square(of_seed).sum() / freedom[0], np.square(residual).sum() / freedom[1]
-    return float(stats.f.sf(explained / unexplained, *freedom))
-
-
-def deviation_ratio(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
-    """Return A's standard deviation divided by B's, with interval and two-sided p-value of the F-test of equality.
-
-    Values are (n,) and (m,), both samples taken as normal. Raises ValueError for fewer than two values, a sample that
-    does not vary and a confidence outside (0, 1).
-    """
-    first, second, tail = sample_of(a, 2), sample_of(b, 2), _tail(confidence)
-    if is_constant(first) or is_constant(second):
-        raise ValueError("a sample without variation has no ratio of deviations")
-    ratio, law = first.var(ddof=1) / second.var(ddof=1), stats.f(len(first) - 1, len(second) - 1)
-    low, high = math.sqrt(ratio / law.isf(tail)), math.sqrt(ratio / law.ppf(tail))
-    return Difference(math.sqrt(ratio), low, high, float(2 * min(law.sf(ratio), law.cdf(ratio))))
-
-
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test (1947), from bool (images,) twice; 1 if they never disagree.
 

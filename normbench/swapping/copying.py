@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer
 
+from normbench.words import reason
+
 HOLDERS = (nn.Module, list, tuple, dict)  # class attributes that may be or hold layers
 INNER = ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set")  # what PyTorch itself keeps
 OPAQUE = (Tensor, str, bytes, int, float, type(None), type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device)
@@ -34,8 +36,7 @@ def copied(net: nn.Module) -> nn.Module:
         return copy.deepcopy(net, memo)
     except Exception as error:  # a layer of a user's own can raise anything
         where = _what_cannot_be_copied(net, memo)
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(f"{type(net).__name__} cannot be copied{where}: {reason}") from error
+        raise ValueError(f"{type(net).__name__} cannot be copied{where}: {reason(error)}") from error
 
 
 def _what_cannot_be_copied(net: nn.Module, memo: dict[int, Any]) -> str:

@@ -14,6 +14,7 @@ from normbench.swapping.places import Places
 from normbench.swapping.recognition import recognize
 from normbench.swapping.replacing import Make, replacement, standardizing
 from normbench.swapping.watching import Watched, watch
+from normbench.words import reason
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -264,8 +265,7 @@ def _seen(net: nn.Module, example: Example | None) -> Watched | None:
         return watch(copied(net), *inputs)
     except (Exception, SystemExit) as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise ValueError(f"the network cannot be run on the example {shapes}: {reason}") from error
+        raise ValueError(f"the network cannot be run on the example {shapes}: {reason(error)}") from error
 
 
 def _inputs(net: nn.Module, example: Example) -> tuple[Tensor, ...]:

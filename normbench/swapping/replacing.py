@@ -29,6 +29,7 @@ from normbench.swapping.copying import copied
 from normbench.swapping.kinds import Known
 from normbench.swapping.places import Places
 from normbench.swapping.recognition import is_of_torch
+from normbench.words import reason
 
 Make = Callable[[int], nn.Module]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
@@ -176,9 +177,7 @@ def _fails(new: nn.Module, shapes: list[tuple[int, ...]], like: Tensor) -> str:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 y = copied(new)(x.clone())
         except Exception as error:  # a layer of a user's own can raise anything
-            failure = (
-                failure or f"fails on an input {shape}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-            )
+            failure = failure or f"fails on an input {shape}: {reason(error)}"
             continue
         if isinstance(y, Tensor) and y.shape == x.shape and y.dtype == x.dtype:
             return ""

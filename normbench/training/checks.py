@@ -13,6 +13,7 @@ from normbench.device import seeded
 from normbench.swapping import copied
 from normbench.training.goal_checks import are_probabilities, check_goal
 from normbench.training.placing import placed
+from normbench.words import reason
 
 
 def check_network(net: nn.Module, data: Dataset | Samples, batch_size: int) -> None:
@@ -24,7 +25,7 @@ def check_network(net: nn.Module, data: Dataset | Samples, batch_size: int) -> N
     try:
         net.to(data.device)
     except NotImplementedError as error:  # on the device "meta"
-        raise ValueError(f"the network's weights hold no data: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"the network's weights hold no data: {reason(error)}") from error
     last_batch = data.sizes[0] % batch_size or batch_size
     hint = f"; choose another batch_size than {batch_size}, whose last batch has 1 image" if last_batch == 1 else ""
     with seeded(0, data.device):
@@ -75,8 +76,7 @@ def _check_shaped(net: nn.Module) -> None:
 
 
 def _fails(where: str, images: Tensor, error: BaseException, hint: str = "", called: str = "images") -> ValueError:
-    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return ValueError(f"the network fails in {where} on {called} {tuple(images.shape)}: {reason}{hint}")
+    return ValueError(f"the network fails in {where} on {called} {tuple(images.shape)}: {reason(error)}{hint}")
 
 
 def _check_outputs(net: nn.Module, inputs: Tensor, targets: Any, data: Dataset | Samples, hint: str = "") -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from normbench.data import Samples, known_labels
+from normbench.words import reason
 
 # What a metric raises that would fail with any outputs; with two samples alone it may fail for want of others.
 MISTAKES = (NameError, AttributeError, TypeError, ImportError)
@@ -69,5 +70,4 @@ def _called(function: Callable[[Any, Any], Any], outputs: Any, targets: Any, wha
         return function(outputs, targets)
     except Exception as error:  # a function of the user's own can raise anything
         shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in (outputs, targets)]
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{what} fails on outputs {shapes[0]} and targets {shapes[1]}: {reason}") from error
+        raise ValueError(f"{what} fails on outputs {shapes[0]} and targets {shapes[1]}: {reason(error)}") from error

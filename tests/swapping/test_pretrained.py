@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from made_up import PreNorm, small
+from made_up import PreNorm, small, trained_for_a_while
 from torch import nn
 
 from normbench.layers import NORMALIZATIONS
@@ -44,14 +44,8 @@ def trained(digits):
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-    x, optimizer = digits.standardize(digits.x_train), torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
-    for _ in range(3):
-        for batch in torch.randperm(len(x)).split(50):
-            loss = nn.functional.cross_entropy(net(x[batch]), digits.y_train[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return net.eval(), x[:64], digits.standardize(digits.x_test), digits.y_test
+    trained_for_a_while(net, digits)
+    return net.eval(), digits.standardize(digits.x_train)[:64], digits.standardize(digits.x_test), digits.y_test
 
 
 @torch.no_grad()
