@@ -46,7 +46,7 @@ def build(recipe, data):
 def trained_for_a_while(net, data):
     """Train `net` by hand on all training images, in random order; return it."""
     x, optimizer = data.standardize(data.x_train), torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
-    for _ in range(3):
+    for _ in range(5):
         for batch in torch.randperm(len(x)).split(50):
             loss = nn.functional.cross_entropy(net(x[batch]), data.y_train[batch])
             optimizer.zero_grad()

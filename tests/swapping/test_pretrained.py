@@ -76,7 +76,7 @@ def test_a_trained_network_stays_nearly_as_accurate(norm, least, most_without, t
     net, some, x, y = trained
     was = accuracy(net, x, y)
     stays, without = (accuracy(swap(net, norm, some, pretrained=way), x, y) for way in (True, False))
-    assert was > 95 and stays >= was * least / 100 and without < was * most_without / 100
+    assert was > 90 and stays >= was * least / 100 and without < was * most_without / 100
 
 
 @pytest.mark.parametrize("norm", ("BRN", "FrozenBN", "BN:4", "BN"))
