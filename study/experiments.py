@@ -72,7 +72,10 @@ BY_RATE = tuple(replace(recipe, lr=lr) for recipe in TUNED for lr in RATES)
 # Layers that came after these: the three rates in the middle first, and then the next one wherever the best lies at an
 # edge, which takes half the time.
 TODAY = by_norm("LN_C", "RMS", "DyT")
-BY_RATE_TODAY = tuple(replace(recipe, lr=lr) for recipe in TODAY.values() for lr in RATES[1:4])
+NEXT = {"DyT": RATES[:1]}
+BY_RATE_TODAY = tuple(
+    replace(recipe, lr=lr) for norm, recipe in TODAY.items() for lr in (*NEXT.get(norm, ()), *RATES[1:4])
+)
 TIE = 0.01  # points: one image of those held out
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
