@@ -126,6 +126,14 @@ class Functional(nn.Module):
         return F.layer_norm(x, x.shape[1:])
 
 
+class ByHand(nn.Module):
+    """Normalizes each image by arithmetic."""
+
+    def forward(self, x):
+        """x → the same shape."""
+        return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-5)
+
+
 class MyNorm(nn.Module):
     """A normalization that is none of the known ones."""
 
@@ -167,6 +175,7 @@ PROVOKED = {  # by hazard: a network with its input's shape, the paths, and the 
     ),
     "noisy batch norm": (maps(nn.BatchNorm2d(16)), SMALL, ("1",), "warning"),
     "called as functions": (maps(Functional()), WIDE, ("1",), "warning"),
+    "written by hand": (maps(ByHand()), WIDE, ("1",), "warning"),
     "cannot be replaced": (maps(MyNorm(16)), WIDE, ("1",), "warning"),
     "dropout before batch norm": (
         maps(nn.Dropout(0.1), nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16)),
@@ -187,6 +196,7 @@ ABSENT = {  # near misses
     "two numbers": (nn.Sequential(nn.Flatten(), nn.Linear(48, 64), nn.GroupNorm(16, 64)), SMALL),
     "noisy batch norm": (PLAIN, WIDE),
     "called as functions": (PLAIN, WIDE),
+    "written by hand": (maps(Functional()), WIDE),
     "cannot be replaced": (PLAIN, WIDE),
     "dropout before batch norm": (maps(nn.Dropout(0.0), nn.BatchNorm2d(16), nn.Dropout(0.5)), WIDE),
     "frozen batch norm": (PLAIN, WIDE),

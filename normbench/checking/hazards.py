@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from normbench.checking.facts import Facts, Row
 from normbench.swapping import Known
@@ -178,6 +179,29 @@ def _called_as_functions(facts: Facts) -> Hazard | None:
     )
 
 
+def _written_by_hand(facts: Facts) -> Hazard | None:
+    inside = {part for path in facts.known for part in facts.net.get_submodule(path).modules()}
+    paths = [
+        path
+        for path in facts.seen.by_hand
+        if (layer := facts.net.get_submodule(path)) not in inside
+        and path not in facts.left
+        and not isinstance(layer, (_ConvNd, nn.Linear))  # they standardize their weights
+    ]
+    if not paths:
+        return None
+    names = sorted({name for path in paths for name in facts.seen.by_hand[path]})
+    return Hazard(
+        "written by hand",
+        "warning",
+        f"{', '.join(names)} computed inside of forward, as a normalization written by hand does",
+        "A swap replaces layers. Arithmetic that normalizes goes on working in every arm, and the arms differ less "
+        "than they should.",
+        "If it is a normalization, make a layer of it (nn.LayerNorm, nn.RMSNorm, …) in __init__ and call that.",
+        tuple(paths),
+    )
+
+
 def _cannot_be_replaced(facts: Facts) -> Hazard | None:
     if not facts.left:
         return None
@@ -339,6 +363,7 @@ RULES: tuple[Callable[[Facts], Hazard | None], ...] = (  # the worst first, with
     _two_numbers,
     _noisy_batch_norm,
     _called_as_functions,
+    _written_by_hand,
     _cannot_be_replaced,
     _dropout_before_batch_norm,
     _frozen_and_pretrained,

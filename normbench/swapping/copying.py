@@ -8,10 +8,12 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer
 
+from normbench.swapping.kinds import used_in_forward
 from normbench.words import reason
 
 HOLDERS = (nn.Module, list, tuple, dict)  # class attributes that may be or hold layers
@@ -30,6 +32,8 @@ def copied(net: nn.Module) -> nn.Module:
             if isinstance(value, UninitializedBuffer):
                 fresh: Any = UninitializedBuffer  # which deepcopy refuses, too
                 memo[id(value)] = fresh(device=value.device, dtype=value.dtype)
+            elif isinstance(value, ModuleType):
+                memo[id(value)] = value  # as of `self.F = torch.nn.functional`
             elif isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()  # deepcopy would refuse it, for its history
     try:
@@ -71,6 +75,8 @@ def _parts(value: Any) -> list[Any]:
         return [*value.keys(), *value.values()]
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return list(value)
+    if isinstance(value, np.ndarray):
+        return list(value.flat) if value.dtype == object else []
     if isinstance(value, partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, MethodType):
@@ -110,7 +116,7 @@ def replace_layers(net: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module
             if child in new:
                 parent._modules[name] = new[child]
         for name, value in list(vars(parent).items()):
-            if name not in INNER and not name.endswith("_hooks"):
+            if name not in INNER:
                 vars(parent)[name] = _renewed(value, new, seen)
     return net
 
@@ -133,6 +139,10 @@ def _renewed(value: Any, new: dict[nn.Module, nn.Module], seen: set[int]) -> Any
         arguments = {name: _renewed(part, new, seen) for name, part in value.keywords.items()}
         return partial(_renewed(value.func, new, seen), *_renewed(value.args, new, seen), **arguments)
     seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            value[...] = np.frompyfunc(partial(_renewed, new=new, seen=seen), 1, 1)(value)
+        return value
     if isinstance(value, (list, deque)):
         for index, part in enumerate(value):
             value[index] = _renewed(part, new, seen)
@@ -153,11 +163,15 @@ def out_of_reach(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, layer in net.named_modules():
         of_classes = {k: v for cls in type(layer).__mro__ if _is_of_a_user(cls) for k, v in vars(cls).items()}
         for name, value in (vars(layer) | {k: v for k, v in of_classes.items() if isinstance(v, HOLDERS)}).items():
-            if name in INNER or name.endswith("_hooks"):
+            if name in INNER:
                 continue
             for found in _values(value):
                 if isinstance(found, nn.Module) and found not in own:
                     yield (f"{path}.{name}" if path else name), found
+        kind: Any = type(layer)  # mypy takes no class for hashable
+        for found in used_in_forward(kind):
+            if isinstance(found, nn.Module) and found not in own:
+                yield path, found
 
 
 def _is_of_a_user(cls: type) -> bool:

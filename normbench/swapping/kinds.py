@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -57,9 +58,10 @@ BASES = (*PLAIN, _BatchNorm, _InstanceNorm)  # what layers may be derived from
 EPS = torch.finfo(torch.float32).eps  # of a layer that has none of its own, as in `nn.RMSNorm`
 
 # The functions that normalize, by what a reader knows them as.
+NAMES = ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm")
 FUNCTIONS = {
     getattr(home, prefix + name): f"F.{name}"
-    for name in ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm")
+    for name in NAMES
     for home in (F, torch)
     for prefix in ("", "native_")
     if hasattr(home, prefix + name)
@@ -122,29 +124,75 @@ def functions_called(layer: nn.Module) -> list[str]:
 
     Those of a convolution are of its weights, which some classes standardize in that way.
     """
+    if isinstance(layer, torch.fx.GraphModule):
+        targets = {node.target for node in layer.graph.nodes if callable(node.target)}
+        of_aten = {str(target) for target in targets if isinstance(target, torch._ops.OpOverload)}
+        return sorted(
+            {f"F.{name}" for name in NAMES if any(name in target for target in of_aten)}
+            | {name for function, name in FUNCTIONS.items() if function in targets}
+        )
     kind: Any = type(layer)  # mypy takes no class for hashable
     return [] if isinstance(layer, (_ConvNd, nn.Linear)) else _called_by(kind)
 
 
 @cache  # a network has many layers of a class
-def _called_by(kind: type[Any]) -> list[str]:
-    of_users = takewhile(lambda cls: not cls.__module__.startswith("torch."), kind.__mro__)
-    functions = [function for cls in of_users for function in vars(cls).values() if inspect.isfunction(function)]
-    called = [value for function in functions for value in _globals_of(function)]
+def _called_by(kind: Any) -> list[str]:
+    called = [value for method in _methods(kind).values() for value in _globals_of(method)] + used_in_forward(kind)
     return sorted({name for function, name in FUNCTIONS.items() if any(value is function for value in called)})
+
+
+@cache
+def asked_for(kind: Any) -> list[str]:
+    """Find the classes of normalizations that a class's forward asks for, as by `isinstance`, or makes layers of."""
+    used = [part for value in used_in_forward(kind) for part in (value if isinstance(value, tuple) else (value,))]
+    return sorted({part.__name__ for part in used if isinstance(part, type) and issubclass(part, BASES)})
+
+
+def _methods(kind: type[Any]) -> dict[str, FunctionType]:
+    """The methods of a class, by name, as far as they are no code of PyTorch."""
+    of_users = [*takewhile(lambda cls: not cls.__module__.startswith("torch."), kind.__mro__)]
+    return {name: value for cls in of_users[::-1] for name, value in vars(cls).items() if inspect.isfunction(value)}
+
+
+@cache
+def used_in_forward(kind: Any) -> list[Any]:
+    """Find what a class's forward takes from modules, also by methods and functions of the same package."""
+    methods, found = _methods(kind), list[Any]()
+    todo, done = [methods["forward"]] if "forward" in methods else [], set[FunctionType]()
+    while todo:
+        if (function := todo.pop()) in done:
+            continue
+        done.add(function)
+        todo += [methods[name] for code in _codes(function.__code__) for name in code.co_names if name in methods]
+        found += (values := list(_globals_of(function)))
+        todo += [value for value in values if isinstance(value, FunctionType) and _package(value) == _package(function)]
+    return found
+
+
+def _package(function: FunctionType) -> str:
+    return str(function.__module__).partition(".")[0]
 
 
 def _globals_of(function: FunctionType) -> Iterator[Any]:
     """Yield what a function's code takes from its module, and what that takes from modules: `F`, `F.batch_norm`, …"""
-    value: Any = None
-    for step in dis.get_instructions(function):
-        if step.opname == "LOAD_GLOBAL":
-            value = function.__globals__.get(step.argval)
-        elif isinstance(value, ModuleType) and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            value = getattr(value, step.argval, None)
-        else:
-            value = None
-        yield value
+    for code in _codes(function.__code__):
+        value: Any = None
+        for step in dis.get_instructions(code):
+            if step.opname == "LOAD_GLOBAL":
+                value = function.__globals__.get(step.argval)
+            elif isinstance(value, ModuleType) and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                value = getattr(value, step.argval, None)
+            else:
+                value = None
+            yield value
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield a function's code and that of the functions and comprehensions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _codes(part)
 
 
 def _is_called_a_norm(name: str) -> bool:
@@ -165,6 +213,12 @@ def could_be_a_norm(layer: nn.Module) -> bool:
     if not weights or any(is_lazy(values) for values in weights):
         return False
     return len(weights) <= 4 and all(is_vector(values) or values.numel() == 1 for values in weights)
+
+
+def is_of_another_make(layer: nn.Module) -> bool:
+    """Tell whether a layer may be a normalization, and is none of `PLAIN`."""
+    is_plain = type(layer) in PLAIN and "forward" not in vars(layer)
+    return not is_plain and (looks_like_a_norm(layer) or could_be_a_norm(layer))
 
 
 def is_vector(values: Tensor) -> bool:

@@ -1,17 +1,21 @@
 """A whole network: its normalization layers found and replaced, and a report of what was done and what was left."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, InFloat32, parse
 from normbench.swapping.copying import copied, out_of_reach, replace_layers
 from normbench.swapping.following import follow
-from normbench.swapping.kinds import Known, functions_called
+from normbench.swapping.kinds import Known, asked_for, functions_called
 from normbench.swapping.places import Places
-from normbench.swapping.recognition import recognize
+from normbench.swapping.recognition import explains, recognize
 from normbench.swapping.replacing import Make, replacement, standardizing
 from normbench.swapping.watching import Watched, watch
 from normbench.words import reason
@@ -71,11 +75,16 @@ def _class(layer: nn.Module) -> str:
 
 
 def _calling(net: nn.Module) -> dict[str, str]:
-    return {
-        path: f"{_class(layer)}, for its code calls {', '.join(functions)}, which no swap reaches"
-        for path, layer in net.named_modules()
-        if (functions := functions_called(layer)) and recognize(layer) is None
-    }
+    calling: dict[str, str] = {}
+    for path, layer in net.named_modules():
+        kind: Any = type(layer)  # mypy takes no class for hashable
+        if recognize(layer) is not None:
+            continue
+        if functions := functions_called(layer):
+            calling[path] = f"{_class(layer)}, for its code calls {', '.join(functions)}, which no swap reaches"
+        elif classes := asked_for(kind):
+            calling[path] = f"{_class(layer)}, for its forward asks for {', '.join(classes)}, or makes such layers"
+    return calling
 
 
 def swap(
@@ -115,7 +124,7 @@ def swap(
     Warns of what looks like a normalization and was left. Raises ValueError for an unknown norm; if `net` has no
     normalization layer that can be replaced; for groups that do not divide a layer's channels; for a layer of your own
     that cannot be made, fails, or changes the shape or dtype of what it gets; and if the network cannot be copied, or
-    not be run on the example.
+    not be run on the example, before or after the swap.
     """
     new, report = swapped(net, norm, example, pretrained)
     if verbose:
@@ -157,7 +166,7 @@ def swapped(
         made_at = {path: new[places.layers[path]] for path in known if path not in report.kept}
         old_net = copied(net).eval()
         report.explained = follow(old_net, new_net, made_at, known, *_inputs(old_net, example))
-    report.left |= _still_called(new_net, example, set(new.values()), report)
+    report.left |= _still_called(new_net, example, seen, set(new.values()), report)
     return new_net, report
 
 
@@ -221,6 +230,9 @@ def recognized(net: nn.Module, seen: Watched | None) -> dict[str, Known | str]:
             axes: int = len(layer.normalized_shape)  # type: ignore[arg-type]
             if len(shape) != axes + 1:
                 found = f"it normalizes over the last {axes} axes of its inputs, which have {len(shape)}"
+        example = seen.examples.get(path) if seen is not None else None
+        if isinstance(found, Known) and example is not None and not explains(found, *example):
+            found = "in the network it computes something else than on synthetic inputs"
         found_at[path] = found
     return found_at
 
@@ -280,24 +292,39 @@ def _inputs(net: nn.Module, example: Example) -> tuple[Tensor, ...]:
 # Reporting
 
 
-def _still_called(net: nn.Module, example: Example | None, new: set[nn.Module], report: Report) -> dict[str, str]:
+def _still_called(
+    net: nn.Module, example: Example | None, before: Watched | None, new: set[nn.Module], report: Report
+) -> dict[str, str]:
     """Normalizations of a swapped network that no swap reaches: where, and why."""
     left = {
         path: f"{_class(layer)}, for it is held by a function or a list that PyTorch does not know of"
         for path, layer in out_of_reach(net)
-        if any(recognize(part) is not None for part in layer.modules())
+        if any(recognize(part) is not None for part in _meant(path, layer))
     }
-    if example is None:
+    if before is None or example is None:
         return left | _calling(net)
     try:
-        seen = _seen(net, example)
-    except ValueError:  # the new network cannot be run
-        return left
+        seen = watch(copied(net), *_inputs(net, example))
+    except Exception as error:
+        raise ValueError(f"after the swap the network cannot be run on the example: {reason(error)}") from error
     layers, inside = dict(net.named_modules()), {part for layer in new for part in layer.modules()}
-    for path, functions in seen.called.items() if seen is not None else ():
-        if layers.get(path) not in inside and path not in report.left:
-            left[path] = f"{_class(layers[path])}, for it calls {', '.join(functions)}, which no swap reaches"
+    for path, layer in layers.items():
+        if layer in inside:
+            if path in report.replaced and path in before.shapes and path not in seen.shapes:
+                left[path] = f"{_name(layer)}, for the network calls nothing there any more; it may ask for classes"
+        elif path in report.left:
+            pass
+        elif called := [*seen.called.get(path, ())] or (functions_called(layer) * isinstance(layer, GraphModule)):
+            left[path] = f"{_class(layer)}, for it calls {', '.join(called)}, which no swap reaches"
+        elif path in seen.by_hand and not isinstance(layer, (_ConvNd, nn.Linear)):
+            computed = ", ".join(seen.by_hand[path])
+            left[path] = f"{_class(layer)}, for it computes {computed}, as a normalization written by hand does"
     return left
+
+
+def _meant(path: str, layer: nn.Module) -> Iterable[nn.Module]:
+    """The layers that are called where one is held: of a whole network that a hook knows of, perhaps none."""
+    return (layer,) if path.endswith("_hooks") else layer.modules()
 
 
 def _described(layer: nn.Module, known: Known | None) -> str:

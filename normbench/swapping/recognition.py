@@ -58,6 +58,8 @@ def _tried(layer: nn.Module) -> Known | str:
     """Hold a layer against the formulas, on inputs of each number of axes."""
     if any(is_lazy(values) for values in (*layer.parameters(), *layer.buffers())):
         return "it is lazy, and has no shape yet; call the network once before the swap"
+    if type(layer).__call__ is not nn.Module.__call__:
+        return "its __call__ is of its own"
     if extra := _asks_for_more(layer):
         return f"its forward takes more than the input: {extra}"
     try:
@@ -159,6 +161,20 @@ def _leaky(x: Tensor, y: Tensor) -> list[nn.Module]:
     below = x < -0.01
     slope = float((y[below] / x[below]).median()) if below.any() else 0.0
     return [nn.LeakyReLU(round(slope, 4))] if 0 < slope < 1 else []
+
+
+@torch.no_grad()
+def explains(known: Known, x: Tensor, y: Tensor) -> bool:
+    """Tell whether a layer is what it was taken for also in its network, where it turned x into y in evaluation."""
+    of_the_batch = known.mean is None and known.kind.startswith("BN")
+    if of_the_batch or y.dtype not in (torch.float32, torch.float64) or y.device.type == "meta":
+        return True  # cannot be told from some of the images; would be rounded; has no numbers
+    last = known.last if known.last is not None else x.ndim in known.last_axes
+    after = [copied(part).eval() for part in known.after]
+    made = (chained(after, expected) for expected in by_the_formulas(known, Trial(x, last, y)))
+    return any(
+        z is not None and z.shape == y.shape and bool((z - y).abs().max() <= 0.01 * z.abs().max() + 1e-4) for z in made
+    )
 
 
 def _otherwise_in_training(known: Known, layer: nn.Module, parts: list[nn.Module], trial: Trial) -> str:

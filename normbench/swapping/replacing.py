@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import prune
+from torch.nn.utils import parametrize, prune
 
 from normbench.layers import (
     NORMALIZATIONS,
@@ -32,7 +32,10 @@ from normbench.swapping.recognition import is_of_torch
 from normbench.words import reason
 
 Make = Callable[[int], nn.Module]
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
+HOOKS = (
+    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks"),
+)
 
 
 def standardizing(convolution: nn.Module) -> nn.Module:
@@ -68,6 +71,7 @@ def replacement(path: str, norm: str | Make, places: Places, anew: bool = False)
     for hooks in HOOKS:
         some = {key: hook for key, hook in getattr(layer, hooks).items() if not is_of_torch(hook)}
         getattr(new, hooks).update(some)
+    new._is_full_backward_hook = layer._is_full_backward_hook
     return new
 
 
@@ -103,10 +107,12 @@ def _of_the_table(
             setattr(inner, part, _of_elements(values, place.size) if by_element else values)
     if hasattr(inner, "running_mean") and _is_batch_norm(known.kind):
         _keep_averages(inner, layer, known)
-    for part in ("weight", "bias"):
+    for part, values in (("weight", weight), ("bias", bias)):
         mask = getattr(layer, f"{part}_mask", None)  # of pruning
         if mask is not None and getattr(inner, part, None) is not None and mask.shape == getattr(inner, part).shape:
             prune.custom_from_mask(inner, part, mask)
+        if values is not None and getattr(inner, part, None) is values and parametrize.is_parametrized(layer, part):
+            parametrize.transfer_parametrizations_and_params(layer, inner, part)
     return new
 
 

@@ -45,6 +45,8 @@ def sources_of(layer: nn.Module) -> Iterator[tuple[Known, Names]]:
             names.weight = names.weight if known.weight is not None else None
             names.bias = names.bias if known.bias is not None else None
             yield known, names
+            if known.kind == "BN" and known.mean is not None:  # one that never trains
+                yield replace(known, kind="FrozenBN"), names
         return
     weights = dict(layer.named_parameters(recurse=False)) | dict(layer.named_buffers(recurse=False))
     vectors = {name: values for name, values in weights.items() if is_vector(values)}

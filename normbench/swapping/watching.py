@@ -1,6 +1,7 @@
 """One forward pass of a network, watched: which normalization functions are called, by which layer, on what."""
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from normbench.device import seeded
-from normbench.swapping.kinds import FUNCTIONS
+from normbench.swapping.kinds import FUNCTIONS, is_of_another_make
 
 SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
 
@@ -26,7 +27,9 @@ class Watched:
 
     Attributes:
         called: normalization functions by the path of the innermost layer that called them, with how often.
+        by_hand: functions such as `var` that a normalization written by hand calls, likewise.
         shapes: the shape of each layer's first input, by path; the smallest one of several calls.
+        examples: of normalizations of another make than PyTorch's, by path, what two images or so were turned into.
         added: the paths of layers whose output is one of the two terms of a sum.
         ends: those at the end of a residual branch: of two terms, the one that went through more layers; in the order
             of the sums, each with the path of the layer whose output is the other term (None if it is of no layer).
@@ -38,7 +41,9 @@ class Watched:
     """
 
     called: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    by_hand: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    examples: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
     ends: dict[str, str | None] = field(default_factory=dict)
     starts: set[str] = field(default_factory=set)
@@ -56,7 +61,15 @@ POOLINGS = {
     F.avg_pool2d,
     F.avg_pool3d,
 }
+FEW = 2  # images of which is kept what a layer makes of them
 MEANS = {torch.mean, Tensor.mean}
+# Functions that hardly anything but a normalization calls: of the variance and of its root.
+STATISTICS = {
+    getattr(home, name): name
+    for name in ("var", "std", "var_mean", "std_mean", "rsqrt")
+    for home in (torch, Tensor)
+    if hasattr(home, name)
+}
 DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout}
 
 
@@ -99,9 +112,11 @@ def _memory(values: Tensor) -> int:
 
 
 class _Watch(TorchFunctionMode):
-    def __init__(self, seen: Watched, weights: set[int]):
+    def __init__(self, seen: Watched, net: nn.Module):
         super().__init__()
-        self.weights = weights
+        on_device = (v for v in net.parameters() if v.device.type != "meta" and not is_lazy(v))
+        self.weights = {_memory(values) for values in on_device}
+        self.paths = {layer: path for path, layer in net.named_modules()}
         self.depth: Any = WeakTensorKeyDictionary()
         self.entered: Any = WeakTensorKeyDictionary()
         self.seen, self.stack, self.origin = seen, [""], dict[int, tuple[Tensor, str, int]]()
@@ -111,7 +126,9 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in FUNCTIONS and not (args and self.is_of_weights(args[0])):
-            self.seen.called[self.stack[-1]][FUNCTIONS[func]] += 1
+            self.seen.called[self.caller()][FUNCTIONS[func]] += 1
+        elif func in STATISTICS and args and isinstance(args[0], Tensor) and not self.is_of_weights(args[0]):
+            self.seen.by_hand[self.caller()][STATISTICS[func]] += 1
         elif func in SUMS and len(args) > 1:
             self._add(args[:2])
         source = self.origin_of(args[0]) if args else None  # before the function may change it
@@ -124,6 +141,16 @@ class _Watch(TorchFunctionMode):
         if isinstance(output, Tensor) and (depth := max((self.depth_of(x) for x in _tensors(args)), default=0)):
             self.depth[output] = depth
         return output
+
+    def caller(self) -> str:
+        """The path of the layer whose code calls a function; also if its forward was called without its hooks."""
+        frame = sys._getframe(2)
+        while frame is not None:
+            layer = frame.f_locals.get("self")
+            if isinstance(layer, nn.Module) and layer in self.paths:
+                return self.paths[layer]
+            frame = frame.f_back  # type: ignore[assignment]
+        return self.stack[-1]
 
     def is_of_weights(self, value: Any) -> bool:
         """Tell whether a tensor is a layer's weights: some standardize those by batch norm."""
@@ -184,6 +211,8 @@ def first_tensor(values: Any) -> Tensor | None:
 
 @contextmanager
 def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
+    of_another_make = {path for path, layer in net.named_modules() if is_of_another_make(layer)}
+
     def enter(path: str) -> Any:
         def hook(layer: nn.Module, inputs: Any) -> None:
             watch.stack.append(path)
@@ -195,6 +224,8 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
                 if x in watch.readers:
                     watch.seen.shared.add(path)
                 inputs_at[path] = (x, _version(x))
+                if path in of_another_make and path not in watch.seen.examples:
+                    given[path] = x[:FEW].clone()
                 if (source := watch.origin_of(x)) is not None:
                     watch.seen.sources[path] = source
                 if through := watch.dropped.get(x):
@@ -206,6 +237,8 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
             watch.stack.pop()
             y, (x, version) = first_tensor(output), inputs_at.pop(path, (None, 0))
+            if path in given and isinstance(output, Tensor):
+                watch.seen.examples[path] = (given.pop(path), output[:FEW].clone())
             if y is None or (y is x and _version(y) == version):
                 return  # it did nothing, as dropout in evaluation mode
             if watch.origin_of(y) is not None and any(True for _ in layer.children()):
@@ -216,6 +249,7 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
         return hook
 
     inputs_at: dict[str, tuple[Tensor | None, int]] = {}
+    given: dict[str, Tensor] = {}
     handles = []
     for path, layer in net.named_modules():
         if not path:
@@ -237,8 +271,7 @@ def watch(net: nn.Module, *inputs: Tensor) -> Watched:
     Its state and modes are left as they are, and so are the inputs. Raises what the network raises.
     """
     modes = {layer: layer.training for layer in net.modules()}
-    weights = {_memory(values) for values in net.parameters() if values.device.type != "meta" and not is_lazy(values)}
-    watcher = _Watch(Watched(), weights)
+    watcher = _Watch(Watched(), net)
     try:
         given = [x.clone() for x in inputs]
         with torch.no_grad(), seeded(0), _hooked(net.eval(), watcher), watcher:

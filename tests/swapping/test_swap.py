@@ -98,6 +98,8 @@ def test_other_shapes_than_maps(nm, shape, is_seen):
 def test_instance_norm_of_single_numbers_is_refused():
     with pytest.raises(ValueError, match="more than 1 spatial element"):
         swap(nn.Sequential(nn.BatchNorm1d(8)), "IN").train()(torch.randn(6, 8))
+    with pytest.raises(ValueError, match=r"after the swap the network cannot be run.*more than 1 spatial element"):
+        swap(nn.Sequential(nn.BatchNorm1d(8)), "IN", torch.randn(6, 8))
 
 
 def test_layer_norm_over_the_last_axis():
