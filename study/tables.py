@@ -397,7 +397,8 @@ def networks(s: readings.Networks) -> str:
     return markdown([*heads, *NAMES_OF_USES.values()], map(_network, s.rows))
 
 
-NAMES_OF_USES = {"script": "script", "trace": "trace", "export": "export", "copy": "copy", "state": "state_dict"}
+USES = ("script", "trace", "compile", "export", "ONNX", "copy", "state")
+NAMES_OF_USES = {use: use for use in USES} | {"state": "state_dict"}
 
 
 def _network(row: Mapping[str, Any]) -> list[str]:

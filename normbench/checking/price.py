@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from normbench.checking.measuring import backward, copies, forward, least_time, saved, storage_of
+from normbench.checking.measuring import backward, copies, forward, least_time, saved, storage_of, synchronized
 from normbench.device import device_name
 from normbench.layers import OWN, STANDARDIZING, Affine
 from normbench.swapping import Known, Make, Watched, recognized, replacements
@@ -110,7 +110,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
         except Exception as error:  # a layer of a user's own can raise anything
             failures[arm] = reason(error).rstrip(".")
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
-    inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.4)
+    inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.3)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
     for arm in arms:
         if arm in failures:
@@ -158,17 +158,21 @@ def _before(net: nn.Module, seen: Watched, path: str) -> nn.Module | None:
 
 
 def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step:
-    """Measure training steps of the network; the first one, which is slow, shows what is kept."""
+    """Measure training steps of the network; the first one, which may be slow, shows what is kept."""
     net.train()
-    cuda = inputs[0].device.type == "cuda"
+    device = inputs[0].device
+    cuda = device.type == "cuda"
     try:
+        begun = synchronized(device)
         kept, shared = _kept(net, inputs, paths)
+        first = synchronized(device) - begun
         if cuda:
-            torch.cuda.reset_peak_memory_stats(inputs[0].device)
-        seconds = least_time(lambda: backward(net(*copies(inputs))), inputs[0].device, 0.7)
+            torch.cuda.reset_peak_memory_stats(device)
+        budget = 0.7 if first < 0.7 else 0.2  # of a large network one more step is enough
+        seconds = min(first, least_time(lambda: backward(net(*copies(inputs))), device, budget))
     except (Exception, SystemExit) as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=reason(error).rstrip("."))
-    return _Step(seconds, kept, torch.cuda.max_memory_allocated(inputs[0].device) if cuda else None, shared)
+    return _Step(seconds, kept, torch.cuda.max_memory_allocated(device) if cuda else None, shared)
 
 
 def _kept(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> tuple[int, set[str]]:

@@ -1,17 +1,19 @@
 """Swap the normalizations of other libraries' networks, and hold what comes out against what went in.
 
-    pip install timm segmentation-models-pytorch monai einops
+    pip install timm segmentation-models-pytorch monai einops transformers onnxscript onnxruntime
     python -m study.benchmarks.networks [LIBRARY:NETWORK …]
 
 Each network is made with random weights and run on two small inputs. A row of study/results/networks.jsonl says what
 is replaced and what is left; whether the network computes the same with each layer made anew as the kind that it was
 taken for; whether its outputs are finite in training with other normalizations; and whether it can still be scripted,
-traced, exported, copied and saved. Networks that have a row already are passed over, unless they are named.
+traced, compiled, exported, also to ONNX, copied and saved. Networks that have a row already are passed over, unless
+they are named. The networks are in `study.benchmarks.libraries`.
 """
 
 import argparse
 import copy
 import gc
+import logging
 import time
 import warnings
 from collections import Counter
@@ -24,111 +26,12 @@ from torch import Tensor, nn
 
 from normbench.device import seeded
 from normbench.swapping import Known, rebuilt, recognize, swap, swapped
+from study.benchmarks.libraries import LIBRARIES
 from study.benchmarks.rows import RESULTS, Row, append, read, write
 
 SAVED = RESULTS / "networks.jsonl"
 NORMS = ("GN", "none", "RMS", "DyT")
 MOST_EXPORTED = 30  # layers of a network that is scripted and exported, which takes long for others
-Shapes = dict[str, tuple[int, ...]]
-IMAGE: tuple[int, ...] = (3, 64, 64)
-VOLUME = (1, 32, 32, 32)
-
-TORCHVISION: Shapes = {
-    name: IMAGE
-    for name in (
-        *("resnet18", "resnext50_32x4d", "densenet121", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small"),
-        *("efficientnet_b0", "efficientnet_v2_s", "shufflenet_v2_x0_5", "mnasnet0_5", "regnet_y_400mf", "googlenet"),
-        *("convnext_tiny", "swin_t", "swin_v2_t", "vit_b_16", "lraspp_mobilenet_v3_large"),
-    )
-} | {"inception_v3": (3, 96, 96), "r3d_18": (3, 8, 32, 32)}
-TIMM: Shapes = {
-    name: IMAGE
-    for name in (
-        *("resnet10t", "resnetv2_50", "resnetv2_50x1_bit", "resnetblur50", "res2net50_14w_8s", "skresnet18"),
-        *("seresnet18", "legacy_seresnet18", "mobilenetv3_small_050", "mobilenetv4_conv_small", "efficientnet_lite0"),
-        *("tf_efficientnetv2_b0", "fbnetc_100", "hardcorenas_a", "lcnet_050", "tinynet_e", "ghostnet_050", "repvgg_a0"),
-        *("regnetx_002", "darknet17", "cspresnet50", "dla34", "hrnet_w18_small", "vovnet39a", "xception41", "dpn48b"),
-        *("convnext_atto", "convnextv2_atto", "poolformer_s12", "edgenext_xx_small", "mobilevit_xxs", "fastvit_t8"),
-        *("inception_next_atto", "starnet_s1", "efficientformer_l1", "nf_regnet_b0"),
-    )
-} | {
-    name: (3, 224, 224)
-    for name in ("vit_tiny_patch16_224", "deit_tiny_patch16_224", "levit_128s", "pit_ti_224", "xcit_nano_12_p16_224")
-}
-SEGMENTATION: Shapes = {
-    name: (3, 64, 64)
-    for name in ("Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3Plus", "UPerNet", "Segformer")
-}
-MONAI: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
-    "UNet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2))),
-    "BasicUNet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2, features=(8, 8, 16, 16, 32, 8))),
-    "AttentionUnet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16), strides=(2,))),
-    "SegResNet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2)),
-    "VNet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2)),
-    "HighResNet": (VOLUME, dict(spatial_dims=3, in_channels=1, out_channels=2)),
-    "UNETR": (
-        VOLUME,
-        dict(in_channels=1, out_channels=2, img_size=(32, 32, 32), hidden_size=48, mlp_dim=96, num_heads=4),
-    ),
-    "SwinUNETR": ((1, 64, 64, 64), dict(in_channels=1, out_channels=2, feature_size=12, spatial_dims=3)),
-    "DynUNet": (
-        VOLUME,
-        dict(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=2,
-            kernel_size=(3, 3, 3),
-            strides=(1, 2, 2),
-            upsample_kernel_size=(2, 2),
-            filters=(8, 16, 32),
-        ),
-    ),
-    "DenseNet121": ((1, 64, 64), dict(spatial_dims=2, in_channels=1, out_channels=2)),
-    "SEResNet50": ((1, 64, 64), dict(spatial_dims=2, in_channels=1, num_classes=2)),
-    "EfficientNetBN": (
-        (1, 64, 64),
-        dict(model_name="efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1, num_classes=2),
-    ),
-}
-
-
-def _of_torchvision(name: str) -> nn.Module:
-    special: dict[str, dict[str, Any]] = {
-        "googlenet": {"aux_logits": False, "init_weights": False},
-        "inception_v3": {"aux_logits": False, "init_weights": False},
-        "vit_b_16": {"image_size": IMAGE[1]},
-        "lraspp_mobilenet_v3_large": {"weights_backbone": None},
-    }
-    from torchvision import models
-
-    net: nn.Module = models.get_model(name, weights=None, num_classes=3, **special.get(name, {}))
-    return net
-
-
-def _of_timm(name: str) -> nn.Module:
-    net: nn.Module = import_module("timm").create_model(name, num_classes=3)
-    return net
-
-
-def _of_segmentation(name: str) -> nn.Module:
-    encoder = "mit_b0" if name == "Segformer" else "resnet18"
-    make = getattr(import_module("segmentation_models_pytorch"), name)
-    net: nn.Module = make(encoder_name=encoder, encoder_weights=None, classes=2)
-    return net
-
-
-def _of_monai(name: str) -> nn.Module:
-    net: nn.Module = getattr(import_module("monai.networks.nets"), name)(**MONAI[name][1])
-    return net
-
-
-Make = Callable[[str], nn.Module]
-LIBRARIES: dict[str, tuple[Make, Shapes]] = {
-    "torchvision": (_of_torchvision, TORCHVISION),
-    "timm": (_of_timm, TIMM),
-    "segmentation-models-pytorch": (_of_segmentation, SEGMENTATION),
-    "monai": (_of_monai, {name: shape for name, (shape, _) in MONAI.items()}),
-}
 
 
 def tried(library: str, name: str) -> Row:
@@ -136,7 +39,7 @@ def tried(library: str, name: str) -> Row:
     make, networks = LIBRARIES[library]
     with seeded(0):
         net = _unlike_at_first(make(name)).eval()
-    x = torch.randn(2, *networks[name], generator=torch.Generator().manual_seed(0))
+    x = networks[name].inputs()
     found = {path: recognize(layer) for path, layer in net.named_modules()}
     group_norm, report = swapped(net, "GN", x)
     left = Counter(why for why in report.left.values())
@@ -158,13 +61,16 @@ def tried(library: str, name: str) -> Row:
 
 
 def _unlike_at_first(net: nn.Module) -> nn.Module:
-    """Give γ, β and running averages other numbers than the first ones, with which mistakes would not show."""
+    """Give γ, β, running averages and weights of 0 other numbers than the first, with which mistakes would not show."""
     with torch.no_grad():
         for layer in net.modules():
             if isinstance(recognize(layer), Known):
                 for values in layer.state_dict().values():
                     if values.is_floating_point():
                         values.uniform_(0.7, 1.3)
+        for values in net.parameters():
+            if values.ndim > 1 and not values.any():  # a head that starts at 0
+                values.normal_(std=0.02)
     return net
 
 
@@ -179,7 +85,7 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
 def _difference(first: Any, second: Any) -> float:
     """The largest difference of two outputs, as a share of the largest number."""
     pairs = list(zip(_tensors(first), _tensors(second), strict=True))
-    largest = max(float(a.abs().max()) for a, _ in pairs)
+    largest = max(float(a.detach().abs().max()) for a, _ in pairs)
     return max(float((a - b).abs().max()) for a, b in pairs) / largest
 
 
@@ -201,16 +107,32 @@ def _saved(net: nn.Module, x: Tensor) -> nn.Module:
     return other
 
 
+def _compiled(net: nn.Module, x: Tensor) -> Callable[..., Any]:
+    torch.compiler.reset()
+    compiled: Callable[..., Any] = torch.compile(net, backend="aot_eager")  # which makes no code, and so is quick
+    return compiled
+
+
+def _to_onnx(net: nn.Module, x: Tensor) -> Callable[..., Any]:
+    program: Any = torch.onnx.export(net, (x,), dynamo=True, verbose=False)
+    model = program.model_proto.SerializeToString()
+    session = import_module("onnxruntime").InferenceSession(model, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    return lambda x: [torch.from_numpy(y) for y in session.run(None, {given: x.numpy()})]
+
+
 USES: dict[str, Callable[[nn.Module, Tensor], Callable[..., Any]]] = {
     "script": lambda net, x: torch.jit.script(net),
     "trace": lambda net, x: torch.jit.trace(net, x, check_trace=False),
+    "compile": _compiled,
     "export": lambda net, x: torch.export.export(net, (x,)).module(),
+    "ONNX": _to_onnx,
     "copy": lambda net, x: copy.deepcopy(net),
     "state": _saved,
 }
 
 
-SLOW = ("script", "export")
+SLOW = ("script", "compile", "export", "ONNX")
 
 
 def _survives(use: Callable[[nn.Module, Tensor], Callable[..., Any]], new: nn.Module, old: nn.Module, x: Tensor) -> str:
@@ -239,6 +161,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", help="LIBRARY:NETWORK; by default all that have no row yet")
     wanted = parser.parse_args().networks
     torch.set_num_threads(1)  # so small inputs gain nothing from a second one
+    logging.disable(logging.WARNING)  # of the exporters
     rows = read(SAVED) if SAVED.exists() else []
     done = {f"{row['library']}:{row['network']}" for row in rows}
     if wanted:

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from study.benchmarks.networks import MOST_EXPORTED
 from study.benchmarks.rows import Row
 from study.readings.common import Reading
 
@@ -31,6 +32,11 @@ class Networks(Reading):
     def norms(self) -> list[str]:
         """The normalizations that were tried."""
         return list(self.rows[0]["finite"])
+
+    @property
+    def most_exported(self) -> int:
+        """Up to how many layers a network was scripted, compiled and exported, too."""
+        return MOST_EXPORTED
 
     @cached_property
     def layers(self) -> int:

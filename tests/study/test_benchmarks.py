@@ -8,7 +8,7 @@ from model import COLOUR, WIDTHS, Net
 from normbench.layers import StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
-from study.benchmarks import cost, loop, networks, rows, search, step
+from study.benchmarks import cost, libraries, loop, networks, rows, search, step
 from study.networks import build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
@@ -150,8 +150,17 @@ def test_a_swapped_network_has_a_row(monkeypatch):
             nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.LocalResponseNorm(3), nn.GroupNorm(2, 8)
         )
 
-    monkeypatch.setitem(networks.LIBRARIES, "torch", (build, {"small": (3, 8, 8)}))
+    monkeypatch.setitem(networks.LIBRARIES, "torch", (build, {"small": libraries.Network((3, 8, 8))}))
     row = networks.tried("torch", "small")
     assert row["replaced"] == {"BN": 1, "GN": 1} and list(row["left"].values()) == [1]
     assert row["same"] < 1e-5 and set(row["finite"].values()) == {True}
-    assert row["after"] == dict.fromkeys(("script", "trace", "export", "copy", "state"), "yes")
+    assert row["after"].pop("ONNX") in ("yes", "never"), "never without onnxruntime"
+    assert row["after"] == dict.fromkeys(("script", "trace", "compile", "export", "copy", "state"), "yes")
+
+
+def test_networks_of_other_libraries_get_images_volumes_or_tokens():
+    assert libraries.MONAI["UNet"].inputs().shape == (2, 1, 32, 32, 32)
+    tokens = libraries.TRANSFORMERS["Llama"].inputs()
+    assert tokens.shape == (2, 12) and not tokens.is_floating_point() and int(tokens.max()) < libraries.WORDS
+    assert libraries.TRANSFORMERS["Wav2Vec2"].inputs().is_floating_point()
+    assert sum(len(some) for _, some in libraries.LIBRARIES.values()) > 100 and len(libraries.LIBRARIES) == 5
