@@ -7,6 +7,7 @@
 - `side_by_side`: two trainings at once, or one after the other;
 - `race`, `levels`: races of made-up comparisons, and replays of finished ones; the level of a look;
 - `search`: networks and recipes tried on held-out training images;
+- `pretrained`: what is left of a trained network's accuracy after a swap;
 - `networks`: what `swap` makes of the networks of other libraries.
 
 What they measure goes to study/results/, from which the pages of docs/ are made.

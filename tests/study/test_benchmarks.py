@@ -8,7 +8,7 @@ from model import COLOUR, WIDTHS, Net
 from normbench.layers import StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
-from study.benchmarks import cost, libraries, loop, networks, rows, search, step
+from study.benchmarks import cost, libraries, loop, networks, pretrained, rows, search, step
 from study.networks import build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
@@ -164,3 +164,14 @@ def test_networks_of_other_libraries_get_images_volumes_or_tokens():
     assert tokens.shape == (2, 12) and not tokens.is_floating_point() and int(tokens.max()) < libraries.WORDS
     assert libraries.TRANSFORMERS["Wav2Vec2"].inputs().is_floating_point()
     assert sum(len(some) for _, some in libraries.LIBRARIES.values()) > 100 and len(libraries.LIBRARIES) == 5
+
+
+def test_the_guide_says_what_was_left_of_a_trained_network():
+    guide = (rows.STUDY.parent / "docs" / "normbench.md").read_text(encoding="utf-8")
+    measured = rows.read(pretrained.SAVED)
+    assert [row["norm"] for row in measured] == ["own", *pretrained.NORMS]
+    for row in measured[1:]:
+        line = next(
+            line for line in guide.splitlines() if line.startswith("|") and f"`{row['norm']}`" in line and "%" in line
+        )
+        assert f"| {row['with']:.1f} % | {row['without']:.1f} % |" in line
