@@ -27,7 +27,7 @@ from normbench.figures import dark, plot_by_batch_size, plot_samples, save
 from normbench.runs import Arms
 from normbench.training import Run
 from normbench.words import duration, fixed, interval, percent, signed, span
-from study import CHECKOUT, by_hand, colab, explorer, figures, pictures, readings, tables
+from study import CHECKOUT, atlas, by_hand, colab, explorer, figures, pictures, readings, tables
 from study.benchmarks import cost
 from study.benchmarks.rows import read as read_rows
 from study.experiments import EXPERIMENTS, RESULTS, finished
@@ -57,6 +57,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PAGES = (
     "README.md",
     "docs/results.md",
+    "docs/atlas.md",
     "docs/normalizations.md",
     "docs/recipe.md",
     "docs/speed.md",
@@ -184,6 +185,7 @@ def _environment(n: Numbers, guards: Guards) -> Environment:
         "holds": guards.holds,
         "readings": readings,
         "tables": tables,
+        "atlas": atlas,
         "by_hand": by_hand,
         "findings": findings,
         "colab": colab,
@@ -201,6 +203,8 @@ def draw(name: str, results: Path = RESULTS) -> Figure:
     """
     if name in ("answer", "answer_wide"):
         return figures.plot_answer(_answer(Numbers(results)), wide=name == "answer_wide")
+    if name == "atlas":
+        return atlas.plot_atlas(readings.Atlas(Numbers(results)).settings)
     if name == "compare":
         return plot_by_batch_size(Numbers(results).example.arms)
     experiment = next((key for key in EXPERIMENTS if name in EXPERIMENTS[key].figures), None)
@@ -228,7 +232,7 @@ def _figures(data_dir: str | os.PathLike[str] | None, results: Path) -> Iterator
     """Name each figure of the pages, and what draws it."""
     yield "normalizations", pictures.plot_normalizations
     yield "by_hand", pictures.plot_all_by_hand
-    for name in ("answer", "answer_wide", "compare"):
+    for name in ("answer", "answer_wide", "compare", "atlas"):
         yield name, partial(draw, name, results)
     for experiment_name, experiment in EXPERIMENTS.items():
         with suppress(FileNotFoundError):  # an experiment that has only begun is on no page yet

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from made_up import ROOT
 from PIL import Image
 
@@ -92,8 +93,6 @@ def test_the_guide_s_table_of_optimizers_is_that_of_the_code():
 
 def test_what_the_guide_shows_of_check_is_what_it_says():
     """But for times, which differ from machine to machine."""
-    import torch
-
     sys.path.insert(0, str(ROOT / "examples"))
     try:
         net = importlib.import_module("resnet8").build()
@@ -218,8 +217,6 @@ def executed(file, text):
 
 
 def test_the_optimizer_that_contributing_shows_makes_a_loss_smaller():
-    import torch
-
     changed_table = executed("normbench/training/optimizers.py", changed("normbench/training/optimizers.py"))
     (new,) = changed_table.OPTIMIZERS.keys() - normbench.training.OPTIMIZERS.keys()
     net, x = torch.nn.Linear(4, 1), torch.randn(32, 4)
@@ -234,8 +231,6 @@ def test_the_optimizer_that_contributing_shows_makes_a_loss_smaller():
 
 
 def test_the_normalization_that_contributing_shows_works(monkeypatch):
-    import torch
-
     channels = executed("normbench/layers/channels.py", changed("normbench/layers/channels.py"))
     monkeypatch.setitem(sys.modules, "normbench.layers.channels", channels)
     table = executed(NEW_LAYER, changed(NEW_LAYER))
@@ -253,13 +248,28 @@ def test_contributing_names_what_exists(path):
     assert (ROOT / path).exists()
 
 
+NETWORKS = ("resnet8", "resnet20", "depthwise", "vit")
+
+
 @pytest.fixture
 def example(monkeypatch):
     """Imports an example by its name, as if it were started."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     yield importlib.import_module
-    for name in ("resnet8", "photographs", "reading", "segmentation"):
+    for name in ("resnet8", "photographs", "reading", "segmentation", *NETWORKS):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_networks_of_the_examples_have_as_many_parameters_as_they_say(name, example):
+    module = example(name)
+    net = module.build()
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    (said,) = re.findall(r"([\d,]+),000 parameters", module.__doc__)
+    thousands = sum(p.numel() for p in net.parameters()) / 1000
+    assert thousands == pytest.approx(int(said), abs=0.5 if int(said) % 10 else 5)
+    size = {"size": (28, 28)} if name == "vit" else {}
+    assert module.build(5, 1, **size)(torch.zeros(2, 1, 28, 28)).shape == (2, 5)
 
 
 def without_times(said):
@@ -295,8 +305,6 @@ def test_the_example_on_reading_tells_each_arm_and_each_pair(example, project, f
 
 @pytest.mark.parametrize("channels", (1, 3))
 def test_the_example_network_takes_images_of_any_size(example, channels):
-    import torch
-
     net = example("resnet8").build(7, channels)
     assert net(torch.zeros(2, channels, 32, 32)).shape == (2, 7)
     assert sum(p.numel() for p in example("resnet8").build().parameters()) == pytest.approx(78_000, rel=0.01)

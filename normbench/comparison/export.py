@@ -27,6 +27,7 @@ def to_dict(comparison: "Comparison") -> dict[str, Any]:
         "normbench": __version__,
         "network": comparison.network,
         "data": comparison.data,
+        "images": comparison.images,
         "answer": comparison.answer,
         "results": [_result(result) for result in comparison.results],
     }
@@ -96,13 +97,29 @@ def save(comparison: "Comparison", folder: Path) -> None:
     write_whole(folder / ANSWER, text + "\n")
 
 
-def settings(folder: Path) -> dict[int, Mapping[str, Any]]:
-    """Return what the races of a folder were held under, by batch size; none if that is not known."""
+def stored(folder: Path) -> Mapping[str, Any]:
+    """Read the answer beside the runs of a folder; empty if there is none that can be read."""
     try:
-        stored = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
-        return {result["batch_size"]: result["race"] for result in stored["results"] if result["race"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def settings(answer: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """Return what the races of a stored answer were held under, by batch size; none if that is not known."""
+    try:
+        return {result["batch_size"]: result["race"] for result in answer["results"] if result["race"]}
+    except (KeyError, TypeError):
+        return {}
+
+
+def numbers_of_images(answer: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return how many training and test images a stored answer names; None if it does not say."""
+    match answer.get("images"):
+        case [int(training), int(test)]:
+            return training, test
+    return None
 
 
 def rules_of(race: Mapping[str, Any]) -> Rules:

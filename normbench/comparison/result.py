@@ -12,7 +12,7 @@ import numpy as np
 from normbench.checking.price import Price
 from normbench.comparison.answer import answer
 from normbench.comparison.differences import Pair, has_examples
-from normbench.comparison.export import rules_of, settings, to_dict, to_markdown
+from normbench.comparison.export import numbers_of_images, rules_of, settings, stored, to_dict, to_markdown
 from normbench.comparison.own import RATES_TRIED
 from normbench.comparison.race import Ending, Rules, Standing, judged_once, race
 from normbench.comparison.racing import rules_for, samples
@@ -186,7 +186,7 @@ class Comparison:
         network: its name.
         data: the name of the data set.
         results: one for each batch size.
-        images: how many training and how many test images; None if it was read from a file, which does not say.
+        images: how many training and how many test images; None if it was read from a file and no answer.json says it.
         replaced: the types of the network's own normalization layers, and how many of each; None likewise.
         price: what each arm costs; None if it was not measured.
     """
@@ -220,8 +220,10 @@ class Comparison:
             raise ValueError(f"{os.fspath(path)} holds no runs")
         most = seeds or max((run.recipe.seed for run in runs if not _chose_a_rate(run)), default=1)
         found = cls.of(runs, network, higher_is_better, Rules(most, margin))
-        known = settings(Path(path).parent)
-        return replace(found, results=[_held_under(result, known.get(result.batch_size)) for result in found.results])
+        answer = stored(Path(path).parent)
+        races = settings(answer)
+        results = [_held_under(result, races.get(result.batch_size)) for result in found.results]
+        return replace(found, results=results, images=numbers_of_images(answer))
 
     @classmethod
     def of(

@@ -6,6 +6,7 @@ their intervals allow for all comparisons of the experiment (`families.FAMILIES`
 """
 
 from study.readings.answer import Answer
+from study.readings.atlas import Atlas, Place, Setting
 from study.readings.cifar10 import Cifar10, Cifar10Rates, Filters, Recipes
 from study.readings.common import by_norm
 from study.readings.mnist import HeadToHead, Length, OwnRates, Rates, RatesToday
@@ -18,6 +19,7 @@ from study.readings.trials import Line, Trials, in_words, mean_of
 __all__ = [
     "ROUNDING",
     "Answer",
+    "Atlas",
     "Cifar10",
     "Cifar10Ghosts",
     "Cifar10Rates",
@@ -31,9 +33,11 @@ __all__ = [
     "Networks",
     "OwnRates",
     "Penalties",
+    "Place",
     "Rates",
     "RatesToday",
     "Recipes",
+    "Setting",
     "SmallBatches",
     "Speed",
     "StudyC",
