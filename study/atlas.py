@@ -15,7 +15,12 @@ from study.tables import markdown
 
 TICKS = (0, 1, 2, 5, 10, 20, 50)
 HEIGHT, GAP = 0.23, 1.6  # of a row in inches, and of the space between settings in rows
-WORDS = {Place.BEST: "best alone", Place.LEVEL: "level with the best", Place.BEHIND: "behind", Place.FAILS: "fails"}
+WORDS = {
+    Place.FIRST: "first",
+    Place.OPEN: "not told apart from the first",
+    Place.BEHIND: "behind",
+    Place.FAILS: "fails",
+}
 
 
 def overview(atlas: Atlas) -> str:
@@ -36,10 +41,10 @@ def _data(setting: Setting) -> str:
 def _cell(setting: Setting, norm: str) -> str:
     digits = setting.result.measure.digits
     match setting.places.get(norm):
-        case Place.BEST:
+        case Place.FIRST:
             return f"**{fixed(setting.arms[norm].accuracy.mean, digits)}**"
-        case Place.LEVEL:
-            return "**level**"
+        case Place.OPEN:
+            return f"≤ {fixed(setting.behind[norm].high, 1)}" if norm in setting.behind else "?"
         case Place.BEHIND:
             return f"−{fixed(setting.behind[norm].estimate, 1)}"
         case Place.FAILS:
@@ -80,15 +85,15 @@ def _differences(setting: Setting) -> list[list[object]]:
 def plot_atlas(settings: Sequence[Setting]) -> Figure:
     """Plot a block of rows per setting: how far each arm is behind the first, with its interval.
 
-    Those that are level with the best have bold names; those that fail have no marker.
+    The first and those not told apart from it have bold names; those that fail have no marker.
     """
     heights = [len(setting.places) + GAP for setting in settings]
     figure, axes = plt.subplots(figsize=(WIDTH, 1.6 + HEIGHT * sum(heights)))
     caption(
         figure,
-        "Points behind the best normalization",
-        "Markers and bars: differences of means with the intervals of the race. Bold: the best, and what is level with "
-        "it",
+        "Points behind the first",
+        "Markers and bars: differences of means with the intervals of the race. Bold: the first, and what cannot be "
+        "told apart from it",
     )
     top = 0.0
     for setting, height in zip(settings, heights, strict=True):
@@ -117,7 +122,7 @@ def _block(axes: Axes, setting: Setting, top: float) -> None:
             axes.plot([lead.low, lead.high], [y, y], color=look["color"], linewidth=4, alpha=0.5, solid_capstyle="butt")
         if place is not Place.FAILS:
             axes.plot([by], [y], **look | {"linestyle": ""}, markersize=8)
-        is_first = place in (Place.BEST, Place.LEVEL)
+        is_first = place in (Place.FIRST, Place.OPEN)
         said = f"{norm}, fails" if place is Place.FAILS else norm
         axes.text(
             1.02,

@@ -26,7 +26,7 @@ from normbench.data import load, title
 from normbench.figures import dark, plot_by_batch_size, plot_samples, save
 from normbench.runs import Arms
 from normbench.training import Run
-from normbench.words import duration, fixed, interval, percent, signed, span
+from normbench.words import count, duration, fixed, interval, percent, signed, span
 from study import CHECKOUT, atlas, by_hand, colab, explorer, figures, pictures, readings, tables
 from study.benchmarks import cost
 from study.benchmarks.rows import read as read_rows
@@ -179,7 +179,7 @@ def _environment(n: Numbers, guards: Guards) -> Environment:
         keep_trailing_newline=True,
     )
     words: Sequence[Callable[..., Any]] = (fixed, signed, interval, span, percent, title, duration, p_value)
-    environment.filters |= {word.__name__: word for word in words}
+    environment.filters |= {word.__name__: word for word in words} | {"counted": count}
     environment.globals |= {
         "n": n,
         "holds": guards.holds,

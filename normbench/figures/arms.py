@@ -129,11 +129,16 @@ def plot_rates(arms: Arms) -> Figure:
     caption(figure, f"{measured(arms)} (%) by learning rate", note, conditions(arms.values()))
     lines = lines_by(axes, arms, lambda arm: learned[arm.recipe], "lr")
     rates = Counter(recipe.lr for recipe in arms)
-    log_scale(axes.xaxis, sorted(rate for rate, n in rates.items() if n > 1 or len(lines) == 1))
+    log_scale(axes.xaxis, sorted(rate for rate in rates if len(lines) == 1 or _has_a_tick(rate, rates)))
     axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)  # also where nothing learned
     axes.set_xlabel("Highest learning rate (log scale)")
     label_ends(axes, lines)
     return figure
+
+
+def _has_a_tick(rate: float, tried: Mapping[float, int]) -> bool:
+    """Tell whether several arms have a rate, or its tick is not in the way of another's."""
+    return tried[rate] > 1 or all(max(rate / other, other / rate) > 1.9 for other in tried if other != rate)
 
 
 @styled

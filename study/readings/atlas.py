@@ -20,8 +20,8 @@ FOLDER, RUNS = "atlas", "runs.jsonl"
 class Place(StrEnum):
     """Where an arm stands in a setting."""
 
-    BEST = "best"  # ahead of all others
-    LEVEL = "level"  # first, or not told apart from the first
+    FIRST = "first"  # the highest mean, whether or not it is ahead of all others
+    OPEN = "open"  # not told apart from the first
     BEHIND = "behind"
     FAILS = "fails"
 
@@ -62,12 +62,10 @@ class Setting:
 
     @cached_property
     def places(self) -> dict[str, Place]:
-        """Where each arm stands, by norm: the best first, then those behind, then those that fail."""
+        """Where each arm stands, by norm: the first, those not told apart from it, those behind, those that fail."""
         verdict = self.result.verdict
-        first = Place.BEST if len(verdict.best) == 1 else Place.LEVEL
-        found = {recipe.norm: first for recipe in verdict.best} | {
-            recipe.norm: Place.BEHIND for recipe in verdict.behind
-        }
+        found = {recipe.norm: Place.OPEN if i else Place.FIRST for i, recipe in enumerate(verdict.best)}
+        found |= {recipe.norm: Place.BEHIND for recipe in verdict.behind}
         return found | {recipe.norm: Place.FAILS for recipe in (*verdict.fails, *self.result.failures)}
 
     @cached_property
@@ -122,7 +120,7 @@ class Atlas(Reading):
     @cached_property
     def clear(self) -> list[Setting]:
         """The settings in which one normalization is ahead of all others."""
-        return [setting for setting in self.settings if Place.BEST in setting.places.values()]
+        return [setting for setting in self.settings if Place.OPEN not in setting.places.values()]
 
     @cached_property
     def devices(self) -> str:

@@ -1,5 +1,6 @@
 """The atlas: where each normalization stands in a network, on data, with a batch size."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -33,15 +34,17 @@ def found(tmp_path):
     return Atlas(Numbers(tmp_path))
 
 
-def test_a_row_says_who_is_level_behind_and_failing(found):
+def test_a_row_says_who_is_first_behind_and_failing(found):
     small, large = found.settings
     assert (small.recipe.batch_size, large.recipe.batch_size) == (8, 128)
-    assert large.places == {"GN": Place.LEVEL, "BN": Place.LEVEL, "LN": Place.BEHIND, "none": Place.FAILS}
+    assert large.places == {"BN": Place.FIRST, "GN": Place.OPEN, "LN": Place.BEHIND, "none": Place.FAILS}
     assert small.places["none"] == Place.BEHIND and small.behind["none"].estimate == pytest.approx(50.0)
     assert found.norms == ["BN", "GN", "LN", "none"]
     heads, _, first, second = atlas.overview(found).splitlines()
     assert heads == "| network | data | batch | BN | GN | LN | none |"
-    assert first.endswith("| **level** | **level** | −10.0 | −50.0 |") and second.endswith("| −10.0 | fails |")
+    assert re.search(r"\| \*\*90.40\*\* \| ≤ \d.\d \| −10.0 \| −50.0 \|$", first) and second.endswith(
+        "| −10.0 | fails |"
+    )
     assert not found.clear and found.counts["none"] == {Place.BEHIND: 1, Place.FAILS: 1}
 
 
@@ -49,7 +52,7 @@ def test_one_that_is_ahead_of_all_others_has_its_accuracy(tmp_path, monkeypatch)
     monkeypatch.setitem(MEANS, "GN", 70.0)
     finished(tmp_path, "deep", 8)
     found = Atlas(Numbers(tmp_path))
-    assert found.clear == found.settings and "| **90.40** |" in atlas.overview(found)
+    assert found.clear == found.settings and "| **90.40** | −20.0 |" in atlas.overview(found)
 
 
 def test_every_difference_has_a_row(found):
