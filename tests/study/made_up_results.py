@@ -41,6 +41,7 @@ def write_results(folder, accuracy, deviation=0.05, **row):
     for name in OTHERS:
         if (file := RESULTS / f"{name}.jsonl").exists():
             shutil.copy(file, folder)
+    shutil.copytree(RESULTS / "atlas", folder / "atlas")
 
 
 def write_runs(runs, file):
