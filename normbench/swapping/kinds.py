@@ -59,12 +59,17 @@ EPS = torch.finfo(torch.float32).eps  # of a layer that has none of its own, as 
 
 # The functions that normalize, by what a reader knows them as.
 NAMES = ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm")
-FUNCTIONS = {
+FUNCTIONS: dict[Any, str] = {
     getattr(home, prefix + name): f"F.{name}"
     for name in NAMES
-    for home in (F, torch)
+    for home in (F, torch, torch.ops.aten)
     for prefix in ("", "native_")
     if hasattr(home, prefix + name)
+}
+FUNCTIONS |= {
+    function.default: name
+    for function, name in FUNCTIONS.items()
+    if isinstance(function, torch._ops.OpOverloadPacket) and hasattr(function, "default")
 }
 
 

@@ -112,6 +112,16 @@ class ByHelper(Net):
         return helper(self.bn(x))
 
 
+class ByAnOperator(Net):
+    def normalized(self, x):
+        return torch.ops.aten.instance_norm(self.bn(x), None, None, None, None, True, 0.1, 1e-5, False)
+
+
+class ByAnOverload(Net):
+    def normalized(self, x):
+        return torch.ops.aten.instance_norm.default(self.bn(x), None, None, None, None, True, 0.1, 1e-5, False)
+
+
 class InComprehension(Net):
     def normalized(self, x):
         return torch.cat([F.instance_norm(part) for part in self.bn(x).chunk(2, 1)], 1)
@@ -143,7 +153,7 @@ class Exported(Net):
 @pytest.mark.parametrize("example", (None, X), ids=("code", "run"))
 @pytest.mark.parametrize(
     "net",
-    (ByHelper(), InComprehension(), OfTheModule(), Graph(), Exported()),
+    (ByHelper(), ByAnOperator(), ByAnOverload(), InComprehension(), OfTheModule(), Graph(), Exported()),
     ids=lambda net: type(net).__name__,
 )
 def test_normalizations_that_no_swap_reaches_are_named(net, example):
