@@ -7,6 +7,8 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models.convnext import LayerNorm2d
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from normbench.layers import (
     NORMALIZATIONS,
@@ -149,6 +151,25 @@ def test_each_layer_computes_its_formula_in_training(norm, last, shape):
     expected = by_numpy(kind, layer, x).float()
     torch.testing.assert_close(layer(given), expected.movedim(1, -1) if last else expected, rtol=1e-4, atol=1e-5)
     assert layer(given).is_contiguous(), "so that .view works on it"
+
+
+REFERENCES = {  # by norm: a layer of PyTorch's or torchvision's, and whether it takes the channels last
+    "LN_C": (LayerNorm2d, False),
+    "RMS": (nn.RMSNorm, True),
+    "FrozenBN": (FrozenBatchNorm2d, False),
+}
+
+
+@pytest.mark.parametrize("norm", REFERENCES)
+def test_layers_compute_what_their_reference_implementations_do(norm):
+    kind, last = REFERENCES[norm]
+    x = torch.randn((6, 5, 4, 8) if last else (6, 8, 5, 4)) * 3 + 1
+    layer, reference = randomized(make(norm, placed(8, x.shape, last))), kind(8, eps=1e-5)
+    if norm == "RMS":
+        nn.init.zeros_(layer.bias)  # the method has none
+    missing = reference.load_state_dict(layer.state_dict(), strict=False).missing_keys
+    assert not missing
+    torch.testing.assert_close(layer(x), reference(x))
 
 
 @pytest.mark.parametrize("last", (False, True))

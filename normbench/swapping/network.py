@@ -1,7 +1,7 @@
 """A whole network: its normalization layers found and replaced, and a report of what was done and what was left."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,6 +151,7 @@ def swapped(
     report.left = _left(new_net, found_at)
     known = {path: found for path, found in found_at.items() if isinstance(found, Known)}
     if not known:
+        report.left |= _calling(new_net) if seen is None else _called(new_net, seen, report.left)
         raise ValueError(_nothing_to_swap(net, report))
     places = Places(new_net, known, seen, pretrained)
     new: dict[nn.Module, nn.Module] = {}
@@ -307,19 +308,25 @@ def _still_called(
         seen = watch(copied(net), *_inputs(net, example))
     except Exception as error:
         raise ValueError(f"after the swap the network cannot be run on the example: {reason(error)}") from error
-    layers, inside = dict(net.named_modules()), {part for layer in new for part in layer.modules()}
-    for path, layer in layers.items():
-        if layer in inside:
-            if path in report.replaced and path in before.shapes and path not in seen.shapes:
-                left[path] = f"{_name(layer)}, for the network calls nothing there any more; it may ask for classes"
-        elif path in report.left:
-            pass
-        elif called := [*seen.called.get(path, ())] or (functions_called(layer) * isinstance(layer, GraphModule)):
-            left[path] = f"{_class(layer)}, for it calls {', '.join(called)}, which no swap reaches"
+    inside = {part for layer in new for part in layer.modules()}
+    for path, layer in net.named_modules():
+        if path in report.replaced and path in before.shapes and path not in seen.shapes:
+            left[path] = f"{_name(layer)}, for the network calls nothing there any more; it may ask for classes"
+    return left | _called(net, seen, {path for path, layer in net.named_modules() if layer in inside} | {*report.left})
+
+
+def _called(net: nn.Module, seen: Watched, besides: Container[str]) -> dict[str, str]:
+    """What a network, which was run, calls that normalizes, or seems to: by whom, and which functions."""
+    found: dict[str, str] = {}
+    for path, layer in net.named_modules():
+        if path in besides:
+            continue
+        if called := [*seen.called.get(path, ())] or (functions_called(layer) * isinstance(layer, GraphModule)):
+            found[path] = f"{_class(layer)}, for it calls {', '.join(called)}, which no swap reaches"
         elif path in seen.by_hand and not isinstance(layer, (_ConvNd, nn.Linear)):
             computed = ", ".join(seen.by_hand[path])
-            left[path] = f"{_class(layer)}, for it computes {computed}, as a normalization written by hand does"
-    return left
+            found[path] = f"{_class(layer)}, for it computes {computed}, as a normalization written by hand does"
+    return found
 
 
 def _meant(path: str, layer: nn.Module) -> Iterable[nn.Module]:

@@ -178,6 +178,18 @@ def test_a_normalization_written_by_hand_is_named_where_the_network_is_run():
     assert not left(nn.Sequential(StandardizedWeights(3, 8, 3), nn.BatchNorm2d(8)), "GN", X)
 
 
+def test_where_nothing_can_be_replaced_what_normalizes_is_named():
+    by_function, by_hand = Net(nn.Identity()), Net(nn.Identity())
+    by_function.normalized, by_hand.normalized = helper, lambda x: x / x.std()
+    for example, net, part in (
+        (None, ByHelper(nn.Identity()), "F.instance"),
+        (X, by_function, "F.inst"),
+        (X, by_hand, "std"),
+    ):
+        with pytest.raises(ValueError, match=f"no normalization layer.*{part}"):
+            swap(net, "GN", example)
+
+
 # Networks that read what the new layer lacks
 
 
