@@ -242,7 +242,7 @@ class DecideOptions:
     """Which table, and what its columns are.
 
     Attributes:
-        table: a file of trainings that have been done, .csv, .tsv or .jsonl, with a row per training.
+        table: a file of finished runs, .csv, .tsv or .jsonl, with a row per run.
         arm: the column that names the normalization, or whatever is compared.
         score: the columns of the scores, of which the first decides; a row without one has failed.
         seed: the column of the seeds; none if there is none.
@@ -261,7 +261,7 @@ class DecideOptions:
 
 
 def decide(options: Annotated[DecideOptions, tyro.conf.arg(name="")]) -> None:
-    """Compare trainings that have been done already, by whatever tool, from a table with a row for each."""
+    """Compare runs that are finished already, made by any tool, from a table with a row for each."""
     from normbench.comparison import Comparison, read_table
 
     compared = Comparison.from_frame(

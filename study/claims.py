@@ -120,7 +120,7 @@ def consistent(mnist: Arms) -> Claim:
             all(own.high < other.low for other in excess.values()),
             any(other.high < own.low for other in excess.values()),
         ),
-        "BN’s deviation over the seeds, beyond the chance of test images "
+        "BN’s standard deviation over the seeds, beyond the chance of test images "
         f"(the others’: at most {fixed(max(other.high for other in excess.values()), 3)})",
         own,
         conditions([bn, *others]),
@@ -154,7 +154,7 @@ def one_seed(mnist: Arms) -> Claim:
     )
     return Claim(
         "A to E",
-        "one training of each shows which is best",
+        "one run of each shows which is best",
         verdict(share.low > 95, share.high < 95),
         f"how often {most}, the most frequent winner, wins (chance: {100 / len(values):.0f} %)",
         share,

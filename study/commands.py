@@ -24,7 +24,7 @@ from study.networks import build, usual_recipe
 
 @dataclass(frozen=True)
 class Options(Recipe):
-    """The recipe of one training. What depends on the data set may be left to it."""
+    """The recipe of one run. What depends on the data set may be left to it."""
 
     norm: tyro.conf.Suppress[str] = "BN"  # --nm and --gp say it
     optimizer: str | None = None  # type: ignore[assignment]
@@ -73,7 +73,7 @@ def train(
             or auto: MNIST, and the small digits where it cannot be had.
         data_dir: where data sets lie or are downloaded to; by default the environment's DATA_DIR, else data.
         device: cpu, cuda, …, or auto: a GPU if there is one.
-        output: a folder for each training is made there.
+        output: a folder for each run is made there.
     """
     from torchsummary import summary
 
@@ -119,12 +119,12 @@ def run(
 ) -> None:
     """Run an experiment: many trainings, of which those already in study/results/ are not repeated.
 
-    Stopped in whatever way, the same command goes on from the last finished training. Several processes may be at
+    Stopped in whatever way, the same command goes on from the last finished run. Several processes may be at
     work on one experiment.
 
     Args:
         name: which experiment.
-        where: where the trainings run.
+        where: where the runs are made.
         validation: score on held-out training images instead of the test set, and put the results under runs/:
             for whoever changes the network or the recipe.
         output: the folder of NAME.jsonl, where finished trainings are stored; by default study/results.
@@ -137,7 +137,7 @@ def run(
     finished = experiments.complete(name, folder, validation)
     if finished:
         print(
-            f"All {len(finished)} trainings are in {path}{_commits(finished)}: nothing is trained. "
+            f"All {len(finished)} runs are in {path}{_commits(finished)}: nothing is trained. "
             "To train anew, delete that file, or name another folder with --output."
         )
     else:

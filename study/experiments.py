@@ -1,4 +1,4 @@
-"""The study's experiments, as data: what is asked, which trainings answer it, and the figures that show them."""
+"""The study's experiments, as data: what is asked, which runs answer it, and the figures that show them."""
 
 import math
 import os
@@ -20,18 +20,18 @@ from study.batch_statistics import SPLITTING
 from study.networks import TRAINER, study_recipe
 
 RESULTS = Path(__file__).parent / "results"
-LEARNED = 50.0  # a training that ends below so many % has not learned, which is a failure
+LEARNED = 50.0  # a run that ends below so many % has not learned, which is a failure
 VALIDATION_IMAGES = 10_000  # training images that stand in for the test set where something is chosen
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Trainings that answer a question.
+    """Runs that answer a question.
 
     Every arm is trained with every seed, seed by seed, so that a stop leaves arms that can be compared. Arms that
     depend on the results of another experiment are a function of the folder that holds them. With `validation` the
     runs are scored on training images held out: experiments that choose something. `figures` are drawn from the
-    finished arms. An experiment that shares trainings with another is `kept_in` its file.
+    finished arms. An experiment that shares runs with another is `kept_in` its file.
     """
 
     question: str
@@ -49,7 +49,7 @@ class Experiment:
         return self.dataset + (HELD_OUT if self.validation else "")
 
     def plan(self, folder: str | os.PathLike = RESULTS) -> list[Recipe]:
-        """List every training, in the order in which they are run. Raises FileNotFoundError as `arms` does."""
+        """List every run, in the order in which they are run. Raises FileNotFoundError as `arms` does."""
         recipes = self.arms(Path(folder)) if callable(self.arms) else self.arms
         return [replace(recipe, seed=seed) for seed, recipe in product(self.seeds, recipes)]
 
@@ -111,7 +111,7 @@ IN_COLOUR = {"optimizer": "muon", "mirrored": True}
 FEW_IMAGES = {"images": 10_000, "epochs": 6}
 ON_CIFAR10 = by_norm("WS+BN", "WS+GN:2", "WS+LN", "WS+IN", **IN_COLOUR)
 FILTERS = by_norm("WS+BN", "BN", "WS+GN:2", "GN:2", **IN_COLOUR)
-# Half as long as the trainings that they are chosen for, which would take ten hours of a processor core more. IN is
+# Half as long as the runs that they are chosen for, which would take ten hours of a processor core more. IN is
 # not among them: not all of its rates have been tried.
 TUNED_ON_CIFAR10 = by_norm("none", "BN", "GN:2", "GN:8", "LN", epochs=10, **IN_COLOUR)
 BY_RATE_ON_CIFAR10 = tuple(replace(recipe, lr=lr) for recipe in TUNED_ON_CIFAR10.values() for lr in (0.05, 0.1, 0.2))
@@ -140,7 +140,7 @@ BY_RATE_IN_SMALL_BATCHES = tuple(rate for recipe in IN_SMALL_BATCHES for rate in
 def with_best_rates(folder: Path) -> list[Recipe]:
     """Give each of `IN_SMALL_BATCHES` the rate of `near_rates` that scored best on training images held out.
 
-    A rate with which a training failed is not the best. Raises FileNotFoundError as long as the rates are not tried.
+    A rate with which a run failed is not the best. Raises FileNotFoundError as long as the rates are not tried.
     """
     tried = finished("small_batches_rates", folder)
 
@@ -154,7 +154,7 @@ def with_best_rates(folder: Path) -> list[Recipe]:
 def best_rate(tried: Iterable[Arm]) -> float:
     """Return the learning rate with the highest mean accuracy; of those that tie with it, the lowest.
 
-    Two rates tie where their means are less than `TIE` apart. A rate with which a training failed is not the best.
+    Two rates tie where their means are less than `TIE` apart. A rate with which a run failed is not the best.
     Raises ValueError if every rate has failed.
     """
     means = {arm.recipe.lr: arm.accuracy.mean for arm in tried if not unlearned([arm])}
@@ -173,12 +173,12 @@ def with_own_rates(folder: Path) -> list[Recipe]:
 
 
 def unlearned(tried: Iterable[Arm]) -> int:
-    """Count the trainings that failed: those that diverged, and those that did not learn."""
+    """Count the runs that failed: those that diverged, and those that did not learn."""
     return sum(bool(judged(run).failure) for arm in tried for run in arm.runs)
 
 
 def judged(run: Run) -> Run:
-    """Count a training that ends below `LEARNED` as failed, so that no mean has it; return others as they are."""
+    """Count a run that ends below `LEARNED` as failed, so that no mean has it; return others as they are."""
     if run.failure or run.last["test_accuracy"] >= LEARNED:
         return run
     return replace(run, failure="did not learn")
@@ -187,7 +187,7 @@ def judged(run: Run) -> Run:
 def shortfall(tried: Iterable[Arm], lr: float) -> float:
     """Return how far, in points, the mean accuracy with the learning rate `lr` is below that with the best rate tried.
 
-    A rate with which a training has not learned is not the best; the shortfall of such an `lr` is infinite.
+    A rate with which a run has not learned is not the best; the shortfall of such an `lr` is infinite.
     """
     means = {arm.recipe.lr: arm.accuracy.mean for arm in tried if not unlearned([arm])}
     return max(means.values()) - means[lr] if lr in means else math.inf
@@ -287,7 +287,7 @@ EXPERIMENTS = {
         {"small_batches": plot_by_batch_size},
     ),
     "length": Experiment(
-        "How long must one train until the normalizations no longer differ?",
+        "How many epochs until the normalizations no longer differ?",
         "mnist",
         BY_LENGTH,
         range(60, 66),
@@ -383,7 +383,7 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
     """Return the arms of an experiment, in its order, from its file in `folder`.
 
     They hold the seeds that every arm has, so that arms stay comparable while the experiment is being run. Failed
-    trainings are among them; so are those that did not learn, as failed ones.
+    runs are among them; so are those that did not learn, as failed ones.
 
     Raises FileNotFoundError if fewer than two seeds (or the only one) are complete.
     """
@@ -396,6 +396,6 @@ def finished(name: str, folder: str | os.PathLike = RESULTS) -> Arms:
         there = sum(recipe in kept for recipe in plan)
         where = "" if Path(folder) == RESULTS else f" --output {folder}"
         raise FileNotFoundError(
-            f"{path(name, folder)} has {there} of {len(plan)} trainings: python -m study run {name}{where} goes on"
+            f"{path(name, folder)} has {there} of {len(plan)} runs: python -m study run {name}{where} goes on"
         )
     return arms((judged(kept[recipe]) for recipe in whole), (replace(recipe, seed=0) for recipe in plan))

@@ -96,7 +96,7 @@ def family(name: str, recipes: Iterable[Recipe]) -> list[Comparison]:
 
 
 def confidence(name: str, arms: Arms, *compared: Recipe) -> float:
-    """Return the confidence of one comparison so that all of the family hold together with 95 % (Bonferroni).
+    """Return the confidence of one comparison so that the family is simultaneous at 95 % (Bonferroni).
 
     Raises KeyError for a comparison that is not one of the family.
     """

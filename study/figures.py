@@ -65,11 +65,10 @@ def plot_answer(panels: Mapping[str, Arms], wide: bool = False) -> Figure:
         axes.set_xlim(low, low + span)
         axes.xaxis.set_major_locator(MultipleLocator(1))
     caption(figure, "", f"Test accuracy. {INTERVALS}. All panels span {span:.1f} percentage points")
-    if not wide:  # titles stand above the names too, for they need the width
-        figure.draw_without_rendering()
-        for axes in grid.flat:
-            place = axes.transAxes.inverted().transform((0.01 * figure.bbox.width, 0))[0]
-            axes.set_title(axes.get_title("left"), x=place)
+    figure.draw_without_rendering()
+    for axes in grid.flat:  # titles stand above the names too, because they need the width
+        left = min(name.get_window_extent().x0 for name in axes.get_yticklabels())
+        axes.set_title(axes.get_title("left"), x=axes.transAxes.inverted().transform((left, 0))[0])
     return figure
 
 
@@ -190,36 +189,34 @@ def _whole_batch(recipe: Recipe) -> Recipe:
 def plot_luck(arms: Arms) -> Figure:
     """Plot test accuracy over the seeds of one arm, and what the best of several seeds is expected to have.
 
-    Each for the last epoch, filled, and for the best epoch, which is chosen by the test images themselves.
+    All for the last epoch. What choosing the best epoch would add is said below, because it is too little to be seen.
     """
     (arm,) = arms.values()
     last, best = finished(arm.last()), finished(arm.best())
-    image, pooled = 100 / arm.correct.shape[1], np.concatenate([last, best])
-    width = image * max(1, round(np.ptp(pooled) / image / 24))  # of a bin: a whole number of images, for equal bins
-    edges = np.arange(pooled.min() - image / 2, pooled.max() + width, width)
-    counts = range(1, min(50, len(last)) + 1)
-    figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 6.4))
-    caption(figure, f"One recipe, other seeds: {arm.label}", conditions([arm]))
-    shapes = {"histtype": "stepfilled", "alpha": 0.4}, {"histtype": "step", "linewidth": 1.8}
-    kinds = ("last epoch", last, shades()[0], "-"), ("best epoch", best, shades()[2], "--")
-    for (name, values, color, dash), shape in zip(kinds, shapes):
-        label = f"{name}: mean {values.mean():.2f}, s.d. {summary(values.tolist()).deviation:.2f}"
-        top.hist(values, edges, label=label, color=color, **shape)
-        expected = [best_of(values.tolist(), k) for k in counts]
-        bottom.plot(counts, expected, linestyle=dash, color=color, label=f"{name} {expected[-1]:.2f}")
-    top.set(title="Test accuracy (%) of the seeds: numbers of runs", ylim=(0, 1.35 * top.get_ylim()[1]))
+    image = 100 / arm.correct.shape[1]
+    width = image * max(1, round(np.ptp(last) / image / 24))  # of a bin: a whole number of images, for equal bins
+    figure, (top, bottom) = plt.subplots(2, figsize=(WIDTH, 6.2))
+    epoch = f"Last epoch; the best epoch instead would add {(best - last).mean():.3f} points on average"
+    caption(figure, f"One recipe, {len(last)} seeds: {arm.label}", epoch, conditions([arm]))
+    top.hist(last, np.arange(last.min() - image / 2, last.max() + width, width), color=shades()[0], alpha=0.6)
+    deviation = summary(last.tolist()).deviation
+    top.set_title(f"Runs by test accuracy (%): mean {last.mean():.2f}, s.d. {deviation:.2f}")
     top.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    top.legend(loc="upper left")
+    expected = {k: best_of(last.tolist(), k) for k in range(1, min(50, len(last)) + 1)}
+    bottom.plot(list(expected), list(expected.values()), color=shades()[0])
+    some = min(10, len(last))
+    bottom.plot([some], [expected[some]], "o", color=shades()[0], markersize=8)
+    gain = f"{expected[some] - expected[1]:+.2f} from choosing\nthe best of {count(some, 'seed')} "
+    bottom.annotate(gain, (some, expected[some]), (10, -8), textcoords="offset points", va="top")
     bottom.set(title="Expected test accuracy (%) of the best seed", xlabel="Seeds tried (log scale)")
-    bottom.set_xlim(0.9, 1.1 * counts[-1])
+    bottom.set_xlim(0.9, 1.1 * len(expected))
     log_scale(bottom.xaxis)
-    label_ends(bottom, bottom.lines)
     return figure
 
 
 @styled
 def plot_penalties(arms: Arms, framed: Collection[Recipe] = ()) -> Figure:
-    """Write normalization x penalty as a table of mean test accuracy with its range over the seeds.
+    """Write normalization x penalty as a table of mean test accuracy, with half of its 95 % interval.
 
     `framed` are the arms of study C, which get a frame.
     """
@@ -249,7 +246,7 @@ def plot_penalties(arms: Arms, framed: Collection[Recipe] = ()) -> Figure:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     notes = (
-        "Means of the seeds, and below them the lowest to the highest",
+        "Means of the seeds; ± is half of the 95 % interval",
         "Framed: the four models of study C" if framed else "",
     )
     caption(figure, "Test accuracy by normalization and penalty", *notes, conditions(arms.values()))
@@ -263,17 +260,17 @@ def _penalty(recipe: Recipe) -> tuple[float, float, bool]:
 def _in_numbers(recipe: Recipe) -> str:
     l1 = [f"{'proximal ' if recipe.proximal else ''}L1 {_power(recipe.l1)}"] if recipe.l1 else []
     l2 = [f"L2 {recipe.l2:g}"] if recipe.l2 else []
-    return "\n+ ".join(l1 + l2) or "no penalty"
+    return " +\n".join(l1 + l2) or "no penalty"
 
 
 def _cell(axes: Axes, row: int, column: int, arm: Arm) -> None:
-    """Write an arm's mean and range, or how many of its runs failed."""
-    values = finished(arm.last())
-    failed = len(arm.runs) - len(values)
-    if len(values):
-        axes.text(column, row - 0.05, f"{values.mean():.2f} %", ha="center", weight="bold", size=13)
-    below = f"{count(failed, 'run')} failed" if failed else f"{values.min():.2f}–{values.max():.2f}"
-    axes.text(column, row + 0.3, below, ha="center", size=11)
+    """Write an arm's mean and half of its interval, or how many of its runs failed."""
+    learned = len(finished(arm.last()))
+    failed = len(arm.runs) - learned
+    if learned:
+        axes.text(column, row - 0.05, f"{arm.accuracy.mean:.2f} %", ha="center", weight="bold", size=13)
+    half = f"± {arm.accuracy.high - arm.accuracy.mean:.2f}" if learned > 1 else ""
+    axes.text(column, row + 0.3, f"{count(failed, 'run')} failed" if failed else half, ha="center", size=11)
 
 
 @styled

@@ -26,7 +26,7 @@ from normbench.training.testing import worst_mistakes
 
 
 class Lesson:
-    """One training of the notebook. `net` is moved to the device of `data`.
+    """One run of the notebook. `net` is moved to the device of `data`.
 
         for epoch in lesson.epochs(optimizer, schedule):
             for images, labels in lesson.batches():
@@ -38,7 +38,7 @@ class Lesson:
         net: from standardized images (N, C, H, W) to logits or log-probabilities (N, classes).
         data: what to train and test on.
         recipe: says the epochs, the batch size, the seed and the augmentation, and names the run.
-        folder: where the training is saved after every epoch. After a stop the same loop goes on from there; another
+        folder: where the run is saved after every epoch. After a stop the same loop goes on from there; another
             loop begins anew.
     """
 
@@ -95,7 +95,7 @@ class Lesson:
         self.penalties.append(torch.as_tensor(penalty).detach())
 
     def run(self) -> Run:
-        """Return the finished training."""
+        """Return the finished run."""
         probabilities, data = self._tested().exp(), self.data
         return Run(
             recipe=self.recipe,

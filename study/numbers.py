@@ -82,7 +82,7 @@ class Numbers:
     # Comparisons
 
     def family(self, name: str) -> list[families.Comparison]:
-        """Return the comparisons of an experiment, whose intervals hold together."""
+        """Return the comparisons of an experiment, whose intervals are simultaneous."""
         return families.family(name, self.experiment(name))
 
     def gap(self, name: str, *arms: Arm) -> stats.Difference:

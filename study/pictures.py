@@ -91,14 +91,19 @@ def plot_by_hand(nm: str, groups: int = 2) -> Figure:
 
 
 @styled
-def plot_all_by_hand() -> Figure:
-    """Plot `plot_by_hand` for the four, in the order of `plot_normalizations`."""
-    figure, grid = plt.subplots(2, 2, figsize=(8.4, 11), height_ratios=(HEIGHTS["GN"], HEIGHTS["IN"]))
-    for axes, nm in zip(grid.flat, ("BN", "GN", "LN", "IN")):
+def plot_all_by_hand(wide: bool = False) -> Figure:
+    """Plot `plot_by_hand` for the four, below each other; with `wide`, in the order of `plot_normalizations`."""
+    order = ("BN", "GN", "LN", "IN")
+    if wide:
+        figure, grid = plt.subplots(2, 2, figsize=(9.2, 11), height_ratios=(HEIGHTS["GN"], HEIGHTS["IN"]))
+    else:
+        heights = [1.4 + 0.3 * HEIGHTS[nm] for nm in order]
+        figure, grid = plt.subplots(4, figsize=(WIDTH, sum(heights)), height_ratios=heights)
+    for axes, nm in zip(grid.flat, order):
         _draw_batch(axes, EXAMPLE, nm, GROUPS_SHOWN)
         _explain(axes, nm, work_all(EXAMPLE, nm, GROUPS_SHOWN))
-    for axes in grid.flat:  # one scale for all
-        axes.set_ylim(HEIGHTS["GN" if axes in grid[0] else "IN"], -0.3)
+    for place, axes in enumerate(grid.flat if wide else ()):  # one scale for all
+        axes.set_ylim(HEIGHTS["GN" if place < 2 else "IN"], -0.3)
     return figure
 
 
@@ -167,8 +172,8 @@ def plot_mistakes(runs: Sequence[Run], data: Dataset) -> Figure:
     surest = {image: max(found[image][1] for found in predicted if image in found) for image in set().union(*predicted)}
     wrong = ~torch.stack([run.correct for run in runs])
     chosen = sorted(surest, key=lambda image: (-int(wrong[:, image].sum()), -surest[image], image))[:MISTAKES]
-    shown = max(1, len(chosen))
-    figure, grid = plt.subplots(shown, 2, figsize=(WIDTH, 0.9 + 0.95 * shown), width_ratios=(1, 4.2))
+    shown, row = max(1, len(chosen)), 0.25 + 0.2 * (1 + len(runs))  # inches
+    figure, grid = plt.subplots(shown, 2, figsize=(WIDTH, 0.9 + row * shown), width_ratios=(1, 4.2))
     for (axes, text), image in zip(np.atleast_2d(grid), chosen):
         _show(axes, data.x_test[image])
         text.axis("off")

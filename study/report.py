@@ -1,4 +1,4 @@
-"""Finished trainings become pages: README, docs and the notebook's readings are templates, written by hand.
+"""Finished runs become pages: README, docs and the notebook's readings are templates, written by hand.
 
 Numbers in a template come from `study/results/`: from `Numbers`, named `n`, and from the classes of `readings`. A
 conclusion stands in a block with the condition that makes it true, so that a result which breaks it stops the page from
@@ -27,7 +27,7 @@ from normbench.figures import dark, plot_by_batch_size, plot_samples, save
 from normbench.runs import Arms
 from normbench.training import Run
 from normbench.words import count, duration, fixed, interval, percent, signed, span
-from study import CHECKOUT, atlas, by_hand, colab, explorer, figures, pictures, readings, tables
+from study import CHECKOUT, atlas, by_hand, colab, explorer, figures, pictures, readings, screenshots, tables
 from study.benchmarks import cost
 from study.benchmarks.rows import read as read_rows
 from study.experiments import EXPERIMENTS, RESULTS, finished
@@ -50,7 +50,7 @@ __all__ = [
 PROJECT = CHECKOUT
 IMAGES = PROJECT / "images"
 DARK = "dark"  # the folder in IMAGES of figures for pages with a dark background
-WIDE = ("answer",)  # figures with a variant, NAME_wide, for wide pages
+WIDE = ("answer", "by_hand")  # figures with a variant, NAME_wide, for wide pages
 SHOWN = 540  # pixels of a figure's width on a page: half of those that it has
 PICTURE = re.compile(r"^!\[(.*?)\]\(((?:\.\./)?images/)(\w+)\.png\)$", re.MULTILINE)
 TEMPLATES = Path(__file__).parent / "templates"
@@ -97,7 +97,7 @@ class Guards:
 def render(name: str, n: Numbers) -> tuple[str, Guards]:
     """Fill in the template `name`, and return with its text which of its conclusions hold.
 
-    Raises FileNotFoundError if trainings are missing.
+    Raises FileNotFoundError if runs are missing.
     """
     guards = Guards()
     text = _environment(n, guards).get_template(name).render()
@@ -107,7 +107,7 @@ def render(name: str, n: Numbers) -> tuple[str, Guards]:
 def page(name: str, results: Path = RESULTS) -> str:
     """Return the text of the template `name`, such as "README.md", with its numbers from the folder `results`.
 
-    Raises BrokenConclusion with every conclusion that does not hold, FileNotFoundError if trainings are missing.
+    Raises BrokenConclusion with every conclusion that does not hold, FileNotFoundError if runs are missing.
     """
     return _sound(name, Numbers(results))
 
@@ -163,6 +163,10 @@ def write(data_dir: str | os.PathLike[str] | None = None, results: Path = RESULT
         with dark():
             save(plot(), IMAGES / DARK / f"{name}.png")
         yield IMAGES / f"{name}.png"
+    with suppress(FileNotFoundError):  # without a browser the picture stays as it is
+        screenshots.shoot(n.example.page(), IMAGES / "report.png")
+        screenshots.shoot(n.example.page(), IMAGES / DARK / "report.png", dark=True)
+        yield IMAGES / "report.png"
 
 
 def p_value(p: float) -> str:
@@ -197,9 +201,9 @@ def _environment(n: Numbers, guards: Guards) -> Environment:
 
 
 def draw(name: str, results: Path = RESULTS) -> Figure:
-    """Draw the figure called `name` of the finished trainings in the folder `results`.
+    """Draw the figure called `name` of the finished runs in the folder `results`.
 
-    Raises FileNotFoundError if trainings are missing, KeyError for an unknown name.
+    Raises FileNotFoundError if runs are missing, KeyError for an unknown name.
     """
     if name in ("answer", "answer_wide"):
         return figures.plot_answer(_answer(Numbers(results)), wide=name == "answer_wide")
@@ -232,6 +236,7 @@ def _figures(data_dir: str | os.PathLike[str] | None, results: Path) -> Iterator
     """Name each figure of the pages, and what draws it."""
     yield "normalizations", pictures.plot_normalizations
     yield "by_hand", pictures.plot_all_by_hand
+    yield "by_hand_wide", partial(pictures.plot_all_by_hand, wide=True)
     for name in ("answer", "answer_wide", "compare", "atlas"):
         yield name, partial(draw, name, results)
     for experiment_name, experiment in EXPERIMENTS.items():

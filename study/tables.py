@@ -68,7 +68,7 @@ def pairs(n: Numbers, name: str) -> str:
     heads += ["test loss (nats)>", "95 % interval²>", "the first wins a single run³>", f"seeds for {stated:g}⁴>"]
     table = markdown(heads, [[f"{names[a.recipe]} vs. {names[b.recipe]}", *_pair(n, name, a, b)] for a, b, _ in leads])
     comparisons = len(n.family(name))
-    together = f"all {comparisons} intervals of the experiment hold together (Bonferroni)"
+    together = f"all {comparisons} intervals of the experiment are simultaneous (Bonferroni)"
     return (
         f"{table}\n\n¹ For new seeds and new test images; "
         f"{together if comparisons > 1 else 'the experiment makes no other comparison'}. ² For new seeds\nalone. "
@@ -341,8 +341,8 @@ def recipes(trials: readings.Recipes) -> str:
 
 def epochs(speed: readings.Speed) -> str:
     """Show the seconds per epoch of a conventional loop and of this project's."""
-    heads = ["normalization", "study A’s loop and network>", "its loop, our network>", "ours>", "steps alone¹>"]
-    heads += ["study A / ours>", "ours / steps alone>"]
+    heads = ["normalization", "study A’s loop and network>", "its loop, our network>", "normbench>", "steps alone¹>"]
+    heads += ["study A / normbench>", "normbench / steps alone>"]
     rows = []
     for row, gain, over in zip(speed.epochs, speed.gains, speed.over_floor):
         measured = [fixed(row["seconds"][key], 1) for key in ("study A", "our network", "ours", "floor")]
@@ -392,7 +392,7 @@ def steps_on_gpu(speed: readings.Speed) -> str:
 
 
 def networks(s: readings.Networks) -> str:
-    """Show what became of each network whose normalizations were swapped."""
+    """Show for each network whether its normalizations were swapped rightly."""
     heads = ["library", "network", "parameters>", "replaced", "left", "same kind, same outputs", "finite"]
     return markdown([*heads, *NAMES_OF_USES.values()], map(_network, s.rows))
 

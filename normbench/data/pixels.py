@@ -13,7 +13,7 @@ def to_8_bits(x_train: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.n
     Numbers from 0 to 1 are multiplied by 255, whole numbers from 0 to 255 stay, and all others are scaled by the range
     of the training images; what lies beyond it in test images is cut off.
 
-    Raises ValueError for what is no real number, is not finite, or has another type in training than in testing.
+    Raises ValueError for what is no real number, is not finite, or has another type in training than at test time.
     """
     kinds = [_kind(key, x) for key, x in (("x_train", x_train), ("x_test", x_test))]
     if kinds[0] != kinds[1]:

@@ -145,12 +145,16 @@ def _has_a_tick(rate: float, tried: Mapping[float, int]) -> bool:
 def plot_by_batch_size(arms: Arms) -> Figure:
     """Plot accuracy against batch size: a dot per run, and a line through the means of arms that differ in it alone.
 
-    Each batch size may have a learning rate of its own.
+    Each batch size may have a learning rate of its own. Bars are the means' 95 % intervals.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 5))
-    note = DOTS_AND_LINES + failed_at_the_foot(arms)
+    note = f"{DOTS_AND_LINES}; bars: 95 % intervals{failed_at_the_foot(arms)}"
     caption(figure, f"{measured(arms)} (%) by batch size", note, conditions(arms.values()))
     lines = lines_by(axes, arms, lambda arm: arm.last(), "batch_size", "lr")
+    for arm in arms.values():
+        if len(finished(arm.last())) > 1:
+            ends = np.clip([arm.accuracy.low, arm.accuracy.high], 0, 100)
+            axes.plot([arm.recipe.batch_size] * 2, ends, color=colour(arm.recipe.norm), linewidth=5, alpha=0.5)
     log_scale(axes.xaxis, sorted({recipe.batch_size for recipe in arms}))
     axes.set_xlabel("Training images per step (log scale)")
     label_ends(axes, lines)

@@ -30,7 +30,7 @@ def plot_misclassified(run: Run, data: Dataset) -> Figure:
         raise ValueError(f"the run was tested on other images, or in another order, than {data.name} has here")
     mistakes = run.mistakes[: 2 * PER_ROW]
     row_count = ceil(len(mistakes) / PER_ROW)
-    figure = plt.figure(figsize=(WIDTH, 1.0 + 2.3 * row_count))
+    figure = plt.figure(figsize=(WIDTH, 0.8 + 2.1 * row_count))
     places = [image for image, _, _ in mistakes]
     actual = data.y_test[places].tolist()
     for i, (pixels, (_, predicted, confidence)) in enumerate(zip(_pixels(data.x_test[places]), mistakes)):
@@ -47,8 +47,9 @@ def _errors(run: Run, data: Dataset, shown: int) -> str:
     tested = f"{data_title(data.name)} test images"
     if run.failure:
         return f"{run.recipe.label} failed ({run.failure}):\nno result on the {tested}"
-    wrong = f"{run.recipe.label}: {run.errors:,} of {len(run.correct):,} {tested} are wrong"
-    return f"{textwrap.fill(wrong, 42)};\n{f'the {shown} most confident mistakes' if shown else 'no mistakes to show'}"
+    wrong = f"{run.recipe.label}: {run.errors:,} of {len(run.correct):,} wrong"
+    which = f"The {shown} most confident mistakes" if shown else "No mistakes to show"
+    return f"{textwrap.fill(wrong, 42)}\n{textwrap.fill(f'{which} ({data_title(data.name)})', 42)}"
 
 
 @styled

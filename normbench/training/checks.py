@@ -48,7 +48,7 @@ def check_network(net: nn.Module, data: Dataset | Samples, batch_size: int) -> N
 
 
 def check_forward(net: nn.Module, inputs: Tensor) -> None:
-    """Raise ValueError where a copy of `net` fails on `inputs` (n, …), in testing or in training."""
+    """Raise ValueError where a copy of `net` fails on `inputs` (n, …), at test time or in training."""
     trial = _copy(net)
     state, mode = copy.deepcopy(net.state_dict()) if trial is net else {}, net.training
     with torch.no_grad(), seeded(0, inputs.device):

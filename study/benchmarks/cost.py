@@ -105,7 +105,7 @@ def plot_cost(rows: list[Row]) -> Figure:
     grid[0, 1].set_ylim(0, 1.1 * max(row["peak_mib"] for row in rows))
     grid[0, 1].yaxis.set_major_formatter("{x:,.0f}")
     where = f"{title(rows[0]['dataset'])}, {rows[0]['device']}; runs of {EPOCHS} epochs"
-    caption(figure, "What a run costs as the work grows", "Solid, ●: ours; dashed, ■: a conventional loop", where)
+    caption(figure, "What a run costs as the work grows", "Solid, ●: normbench; dashed, ■: a conventional loop", where)
     return figure
 
 

@@ -59,7 +59,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiments_have_distinct_trainings_and_several_seeds(name, results):
+def test_experiments_have_distinct_runs_and_several_seeds(name, results):
     recipes = EXPERIMENTS[name].plan(results)
     assert len(set(recipes)) == len(recipes)
     arms = finished(name, results)
@@ -141,7 +141,7 @@ def test_the_grid_varies_normalization_and_penalty_alone():
 
 
 def test_an_unfinished_experiment_says_how_it_goes_on(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has 0 of 200 trainings: .*study run ghosts --output .* goes on"):
+    with pytest.raises(FileNotFoundError, match=r"has 0 of 200 runs: .*study run ghosts --output .* goes on"):
         finished("ghosts", tmp_path)
 
 
@@ -216,7 +216,7 @@ def with_seed(run, seed):
     return replace(run, recipe=replace(run.recipe, seed=seed))
 
 
-def test_experiments_that_share_trainings_share_a_file(tmp_path, small, monkeypatch):
+def test_experiments_that_share_runs_share_a_file(tmp_path, small, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "part", Experiment("?", "made-up", small.arms[:1], range(2), kept_in="small"))
     for seed in (0, 1):
         append(with_seed(made_up_run("GN:2", 1), seed), tmp_path / "small.jsonl")
@@ -229,7 +229,7 @@ def test_finished_arms_are_those_of_the_experiment(tmp_path, small):
     for run in (made_up_run("BN", 1), ln, ln, with_seed(ln, 1), replace(gn, dataset="made-up (validation)")):
         append(run, file)
     append(gn, file)
-    with pytest.raises(FileNotFoundError, match=r"small\.jsonl has 3 of 6 trainings: .*study run small --output "):
+    with pytest.raises(FileNotFoundError, match=r"small\.jsonl has 3 of 6 runs: .*study run small --output "):
         finished("small", tmp_path)
     append(with_seed(gn, 1), file)
     assert [(arm.recipe.norm, arm.seeds, arm.runs[0].errors) for arm in finished("small", tmp_path).values()] == [
@@ -239,7 +239,7 @@ def test_finished_arms_are_those_of_the_experiment(tmp_path, small):
     assert complete("small", tmp_path) == [] == complete("small", tmp_path, validation=True)
 
 
-def test_seeds_that_one_arm_lacks_are_left_out_and_failed_trainings_are_not(tmp_path, small):
+def test_seeds_that_one_arm_lacks_are_left_out_and_failed_runs_are_not(tmp_path, small):
     for seed in (0, 1, 2):
         for run in (made_up_run("GN:2", 1), made_up_run("LN", 2)):
             if (run.recipe.norm, seed) == ("GN:2", 2):
@@ -251,6 +251,6 @@ def test_seeds_that_one_arm_lacks_are_left_out_and_failed_trainings_are_not(tmp_
     assert [len(arm.failures) for arm in arms.values()] == [1, 0]
 
 
-def test_published_trainings_are_found():
+def test_published_runs_are_found():
     """Those of an experiment that is finished: by recipe and data set."""
     assert len(complete("luck")) == len(EXPERIMENTS["luck"].seeds)

@@ -191,7 +191,7 @@ def test_a_complete_experiment_needs_neither_data_nor_a_file_to_write_to(call, s
     monkeypatch.setattr("normbench.runs.file._add", refuse)
     status, shown, _ = call("run", "luck", "--output", "out")
     assert status == 0 and "GN (2 groups)" in shown and "91.50" in shown and not made
-    assert "4 trainings are in out/luck.jsonl (code of commit 0123456)" in shown and "--output" in shown
+    assert "4 runs are in out/luck.jsonl (code of commit 0123456)" in shown and "--output" in shown
 
 
 def test_runs_on_another_data_set_do_not_complete_an_experiment(call, small_experiment, tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_run_on_held_out_images_leaves_the_results_alone(call, small_experiment,
     assert call("run", "luck", "--validation", "--workers", "1")[0] == 0
     stored = read(tmp_path / "runs" / "validation" / "luck.jsonl")
     assert {run.dataset for run in stored} == {"digits (validation)"} and {len(run.correct) for run in stored} == {300}
-    assert "4 trainings are in runs/validation/luck.jsonl" in call("run", "luck", "--validation")[1]
+    assert "4 runs are in runs/validation/luck.jsonl" in call("run", "luck", "--validation")[1]
     assert not (tmp_path / "results").exists()
     assert call("run", "luck", "--workers", "1")[0] == 0 and (tmp_path / "results" / "luck.jsonl").exists()
 
