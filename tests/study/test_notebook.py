@@ -348,15 +348,15 @@ def test_on_colab_drive_may_be_refused(colab, tmp_path, capsys):
 @pytest.mark.parametrize("repository", ("", "/no/such/repository"))
 def test_on_colab_with_nothing_or_a_part_of_it_there(colab, tmp_path, present, repository, capsys):
     put_project(tmp_path / "drive" / "MyDrive" / "S5_Normalization", present)
-    with pytest.raises(
-        FileNotFoundError, match=r"upload S5_Normalization\.zip .*or copy .*MyDrive/S5_Norm.*USE_DRIVE"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"upload S5_Normalization\.zip .*or copy .*MyDrive/S5_Norm.*USE_DRIVE"):
         colab(repository=repository, form=WITH_DRIVE)
     assert ("'/no/such/repository' does not exist" in capsys.readouterr().out) == bool(repository)
 
 
 def test_elsewhere_without_the_project(colab):
-    with pytest.raises(FileNotFoundError, match=r"\(model\.py, normbench, study, docs, images\) is not here: start Jupyter"):
+    with pytest.raises(
+        FileNotFoundError, match=r"\(model\.py, normbench, study, docs, images\) is not here: start Jupyter"
+    ):
         colab(is_colab=False)
 
 
