@@ -21,14 +21,11 @@ A, B = [99.1, 99.3, 99.2, 99.4, 99.3], [99.0, 99.1, 99.3]
         lambda: stats.summary(A, confidence=95),
         lambda: stats.difference(A, [99.0]),
         lambda: stats.difference([99.0, math.inf], B),
-        lambda: stats.difference(A, B, paired=True),
         lambda: stats.difference(A, B, confidence=1.0),
-        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((3, 9))),
-        lambda: stats.accuracy_difference(np.ones((1, 10)), np.ones((3, 10))),
-        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), paired=True),
-        lambda: stats.accuracy_difference(np.ones((3, 10)), np.ones((4, 10)), confidence=95),
         lambda: stats.accuracy_contrast([np.ones((3, 10)), np.ones((3, 9))]),
+        lambda: stats.accuracy_contrast([np.ones((1, 10)), np.ones((3, 10))]),
         lambda: stats.accuracy_contrast([np.ones((3, 10))] * 3),
+        lambda: stats.accuracy_contrast([np.ones((3, 10)), np.ones((4, 10))], confidence=95),
         lambda: stats.excess_deviation(np.ones((1, 10))),
         lambda: stats.mcnemar(np.ones(3), np.ones(4)),
         lambda: stats.resampled(np.mean, [[1.0]]),
@@ -65,13 +62,9 @@ def test_summary_of_one_value_has_no_interval():
 
 @pytest.mark.parametrize("confidence", (0.8, 0.95))
 def test_difference_is_scipy_s_t_test(confidence):
-    paired_b = [99.0, 99.3, 99.1, 99.2, 99.3]
-    for result, expected in (
-        (stats.difference(A, B, confidence=confidence), scipy.stats.ttest_ind(A, B, equal_var=False)),
-        (stats.difference(A, paired_b, True, confidence), scipy.stats.ttest_rel(A, paired_b)),
-    ):
-        assert result.p == pytest.approx(expected.pvalue)
-        assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval(confidence)))
+    result, expected = stats.difference(A, B, confidence), scipy.stats.ttest_ind(A, B, equal_var=False)
+    assert result.p == pytest.approx(expected.pvalue)
+    assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval(confidence)))
 
 
 def test_difference_by_hand():
@@ -79,18 +72,14 @@ def test_difference_by_hand():
     result = stats.difference([1, 2, 3], [2, 4, 6])
     reach = scipy.stats.t.ppf(0.975, 50 / 17) * math.sqrt(5 / 3)
     assert (result.estimate, result.low, result.high) == pytest.approx((-2, -2 - reach, -2 + reach))
-    # Seed by seed it is -1, -2 and -3: one third is the variance of their mean
-    result = stats.difference([1, 2, 3], [2, 4, 6], paired=True)
-    assert result.high - result.estimate == pytest.approx(scipy.stats.t.ppf(0.975, 2) * math.sqrt(1 / 3))
 
 
 @pytest.mark.filterwarnings("error")
 def test_difference_of_samples_that_do_not_vary():
     same, other = [98.1] * 3, [98.4] * 3
-    for paired in (False, True):
-        assert stats.difference(same, same, paired) == stats.Difference(0, 0, 0, 1)
-        apart = stats.difference(same, other, paired)
-        assert apart.low == apart.high == apart.estimate == pytest.approx(-0.3) and apart.p == 0
+    assert stats.difference(same, same) == stats.Difference(0, 0, 0, 1)
+    apart = stats.difference(same, other)
+    assert apart.low == apart.high == apart.estimate == pytest.approx(-0.3) and apart.p == 0
     # One that varies has its own Student's t
     assert stats.difference(A, same).p == pytest.approx(scipy.stats.ttest_1samp(A, 98.1).pvalue)
 
@@ -103,13 +92,12 @@ def right():
     return [rng.random((5, 400)) < scipy.special.expit(ease + difficulty + luck) for ease in (2.5, 2.0)]
 
 
-@pytest.mark.parametrize("paired", (False, True))
-def test_accuracy_difference_adds_the_variances_of_seeds_and_of_images_without_interaction(right, paired):
+def test_a_contrast_adds_the_variances_of_seeds_and_of_images_without_interaction(right):
     a, b = (100.0 * arm for arm in right)
     variances = []
     by_image = a.mean(axis=0) - b.mean(axis=0)
     of_images = by_image.var(ddof=1) / 400
-    for scores in [a - b] if paired else [a, b]:
+    for scores in (a, b):
         of_seed, of_image = scores.mean(axis=1, keepdims=True), scores.mean(axis=0)
         residual = scores - of_seed - of_image + scores.mean()
         of_images -= (residual**2).sum() / (4 * 399) / 5 / 400
@@ -117,70 +105,60 @@ def test_accuracy_difference_adds_the_variances_of_seeds_and_of_images_without_i
     variances.append((of_images, 399))
     total = sum(variance for variance, _ in variances)
     law = scipy.stats.t(total**2 / sum(variance**2 / degrees for variance, degrees in variances))
-    result, estimate = stats.accuracy_difference(*right, paired=paired, confidence=0.9), a.mean() - b.mean()
+    result, estimate = stats.accuracy_contrast(right, confidence=0.9), a.mean() - b.mean()
     reach = law.ppf(0.95) * math.sqrt(total)
     assert of_images > 0
     assert (result.estimate, result.low, result.high) == pytest.approx((estimate, estimate - reach, estimate + reach))
     assert result.p == pytest.approx(2 * law.cdf(-estimate / math.sqrt(total)))
 
 
-def test_accuracy_difference_knows_neither_order_nor_side(right):
+def test_a_contrast_knows_neither_order_nor_side(right):
     a, b = right
     rng = np.random.default_rng(1)
     images, seeds = rng.permutation(400), rng.permutation(5)
-    result = stats.accuracy_difference(a, b)
-    assert vars(stats.accuracy_difference(a[seeds][:, images], b[:, images])) == pytest.approx(vars(result))
-    mirrored = stats.accuracy_difference(b, a)
+    result = stats.accuracy_contrast([a, b])
+    assert vars(stats.accuracy_contrast([a[seeds][:, images], b[:, images]])) == pytest.approx(vars(result))
+    mirrored = stats.accuracy_contrast([b, a])
     assert (-mirrored.high, -mirrored.estimate, -mirrored.low, mirrored.p) == pytest.approx(
         (result.low, result.estimate, result.high, result.p)
     )
-    paired = stats.accuracy_difference(a, b, paired=True)
-    assert vars(stats.accuracy_difference(a[seeds], b[seeds], paired=True)) == pytest.approx(vars(paired))
-    # The arms share what a seed does: seed by seed there is less to vary
-    assert paired.high - paired.low < result.high - result.low
-    assert paired.estimate == result.estimate
 
 
 def test_the_interval_ends_at_0_where_the_confidence_is_1_minus_p(right):
-    for paired in (False, True):
-        p = stats.accuracy_difference(*right, paired).p
-        result = stats.accuracy_difference(*right, paired, confidence=1 - p)
-        assert 0.0001 < p < 0.5 and min(abs(result.low), abs(result.high)) == pytest.approx(0, abs=1e-9)
+    p = stats.accuracy_contrast(right).p
+    result = stats.accuracy_contrast(right, confidence=1 - p)
+    assert 0.0001 < p < 0.5 and min(abs(result.low), abs(result.high)) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("paired", (False, True))
-def test_on_very_many_images_the_interval_is_that_over_seeds(paired):
+def test_on_very_many_images_the_interval_is_that_over_seeds():
     rng = np.random.default_rng(0)
-    a, b = (rng.random((5, 100_000)) < rate for rate in rng.normal(0.9, 0.01, (2, 5, 1)))
-    over_seeds = stats.difference(100 * a.mean(axis=1), 100 * b.mean(axis=1), paired)
-    assert vars(stats.accuracy_difference(a, b, paired)) == pytest.approx(vars(over_seeds), rel=0.01)
+    arms = [rng.random((5, 100_000)) < rate for rate in rng.normal(0.9, 0.01, (2, 5, 1))]
+    over_seeds = stats.difference(*(100 * arm.mean(axis=1) for arm in arms))
+    assert vars(stats.accuracy_contrast(arms)) == pytest.approx(vars(over_seeds), rel=0.01)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("paired", (False, True))
-def test_accuracy_difference_of_networks_that_do_not_vary(paired):
+def test_a_contrast_of_networks_that_do_not_vary():
     right, wrong = np.ones((3, 7), dtype=bool), np.zeros((3, 7), dtype=bool)
-    assert stats.accuracy_difference(right, wrong, paired) == stats.Difference(100, 100, 100, 0)
-    assert stats.accuracy_difference(right, right, paired) == stats.Difference(0, 0, 0, 1)
+    assert stats.accuracy_contrast([right, wrong]) == stats.Difference(100, 100, 100, 0)
+    assert stats.accuracy_contrast([right, right]) == stats.Difference(0, 0, 0, 1)
     # Seeds alike, images not: the t-test over images
     few = np.tile(np.arange(7) < 3, (3, 1))
     expected = scipy.stats.ttest_1samp(100 * few[0], 0)
-    assert stats.accuracy_difference(few, wrong, paired).p == pytest.approx(expected.pvalue)
+    assert stats.accuracy_contrast([few, wrong]).p == pytest.approx(expected.pvalue)
 
 
 EASE = (8.0, 7.5)  # Logit of each arm's accuracy on the median image: 98.8 % and 98.3 % right over all
 
 
-def study(rng, seeds, images, shared, own, of_seed, common):
+def study(rng, seeds, images, shared, own, of_seed):
     """Two arms on new images with new seeds: logits of being right, and from these the answers, drawn apart.
 
-    The deviations are those of an image's difficulty for both arms and for one, of a seed in one arm, and of what a
-    seed does to both arms alike.
+    The deviations are those of an image's difficulty for both arms and for one, and of a seed.
     """
     difficulty = rng.normal(0, shared, images)
-    luck = rng.normal(0, common, (max(seeds), 1))
     for count, ease in zip(seeds, EASE):
-        logits = ease + difficulty + rng.normal(0, own, images) + rng.normal(0, of_seed, (count, 1)) + luck[:count]
+        logits = ease + difficulty + rng.normal(0, own, images) + rng.normal(0, of_seed, (count, 1))
         yield rng.random((count, images), dtype=np.float32) < scipy.special.expit(logits, dtype=np.float32)
 
 
@@ -192,34 +170,30 @@ def expected_accuracy(ease, deviation):
 
 
 @pytest.mark.parametrize(
-    "seeds, images, shared, own, of_seed, common, paired",
+    "seeds, images, shared, own, of_seed",
     [
-        ((16, 16), 500, 3, 1, 0.15, 0, False),
-        ((3, 3), 1000, 3, 1, 0.15, 0, False),
-        ((5, 5), 500, 3, 0.5, 0.6, 0, False),  # the seed decides
-        ((16, 5), 500, 3, 0, 0.15, 0, False),  # what is hard is hard for both: beside the seed, only the interaction
-        ((8, 8), 500, 3, 0.5, 0.15, 0.4, True),  # a seed is good or bad for both
+        ((16, 16), 500, 3, 1, 0.15),
+        ((3, 3), 1000, 3, 1, 0.15),
+        ((5, 5), 500, 3, 0.5, 0.6),  # the seed decides
+        ((16, 5), 500, 3, 0, 0.15),  # what is hard is hard for both: beside the seed, only the interaction
     ],
 )
-def test_an_accuracy_difference_covers_what_new_seeds_on_new_images_give(
-    seeds, images, shared, own, of_seed, common, paired
-):
-    deviation = math.hypot(shared, own, of_seed, common)
+def test_a_contrast_covers_what_new_seeds_on_new_images_give(seeds, images, shared, own, of_seed):
+    deviation = math.hypot(shared, own, of_seed)
     truth = expected_accuracy(EASE[0], deviation) - expected_accuracy(EASE[1], deviation)
     rng = np.random.default_rng(0)
-    studies = (study(rng, seeds, images, shared, own, of_seed, common) for _ in range(1000))
-    intervals = [stats.accuracy_difference(a, b, paired) for a, b in studies]
-    # 2 % are three standard errors of a thousand studies
-    assert 0.93 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.97
+    studies = (list(study(rng, seeds, images, shared, own, of_seed)) for _ in range(1000))
+    covered = np.mean([interval.low <= truth <= interval.high for interval in map(stats.accuracy_contrast, studies)])
+    # 2 % are three standard errors of a thousand studies; the floor of few seeds makes intervals wider
+    assert 0.93 <= covered <= 0.99
 
 
-def test_a_contrast_of_two_arms_is_their_difference_where_seeds_vary_more_than_by_chance(right):
-    assert vars(stats.accuracy_contrast(right)) == pytest.approx(vars(stats.accuracy_difference(*right)))
+def test_a_contrast_is_linear(right):
     a, b = right
     assert stats.accuracy_contrast([a, b, a, b], (1, -1, -1, 1)).estimate == pytest.approx(0)
-    twice = stats.accuracy_contrast(right, (2, -2))
-    assert (twice.estimate, twice.low) == pytest.approx(
-        [2 * end for end in vars(stats.accuracy_contrast(right)).values()][:2]
+    once, twice = stats.accuracy_contrast(right), stats.accuracy_contrast(right, (2, -2))
+    assert (twice.estimate, twice.low, twice.high, twice.p) == pytest.approx(
+        (2 * once.estimate, 2 * once.low, 2 * once.high, once.p)
     )
 
 
@@ -229,29 +203,20 @@ def test_seeds_never_vary_less_than_chance_lets_them():
     wrong = np.zeros((5, 100), dtype=bool)
     # Each image has its own chance: the variance over seeds of an image, 100² · 0.2 · 0.8 · 5/4 for half of the images
     by_chance = 100**2 * 0.2 * 0.8 * 5 / 4 / 2 / 100 * 100 / 99
-    seen, floored = stats.accuracy_difference(lucky, wrong), stats.accuracy_contrast([lucky, wrong])
+    floored = stats.accuracy_contrast([lucky, wrong])
     of_images = (100 * lucky.mean(axis=0)).var(ddof=1) / 100 - by_chance / 5
     assert of_images < 0, "all of it is the interaction's"
     reach = scipy.stats.t.ppf(0.975, 4) * math.sqrt(by_chance / 5)
-    assert seen.high == seen.estimate == 90 and floored.high - 90 == pytest.approx(reach)
+    assert floored.estimate == 90 and floored.high - 90 == pytest.approx(reach)
 
 
 def test_a_difference_of_differences_covers_the_truth_with_few_seeds():
     rng = np.random.default_rng(0)
     truth, found = 0.0, []
     for _ in range(500):
-        arms = [arm for _ in range(2) for arm in study(rng, (4, 4), 500, 3, 0, 0.1, 0)]
+        arms = [arm for _ in range(2) for arm in study(rng, (4, 4), 500, 3, 0, 0.1)]
         found.append(stats.accuracy_contrast(arms, (1, -1, -1, 1)))
     assert 0.94 <= np.mean([interval.low <= truth <= interval.high for interval in found]) <= 0.99
-
-
-def test_seeds_to_exclude_are_those_of_the_difference_and_none_where_images_are_too_few(right):
-    for distance in (4.0, 6.0):
-        expected = stats.seeds_for_accuracy_difference(*right, distance=distance)
-        assert stats.seeds_to_exclude(right, distance) == expected
-    assert stats.seeds_to_exclude(right, 0.5) is None
-    with pytest.raises(ValueError, match="above 0"):
-        stats.seeds_to_exclude(right, 0.0)
 
 
 def test_the_excess_is_what_seeds_add_to_the_chance_of_images():
@@ -344,12 +309,13 @@ def seeds_of_a_t_test(effect, alpha=0.05):
     return math.ceil(TTestIndPower().solve_power(effect, power=0.8, alpha=alpha))
 
 
-def test_seeds_for_a_difference_are_those_of_the_t_test_where_images_do_not_vary():
-    """Between arms that differ in next to no image, the images' part is next to nothing."""
-    a, b = right_on(10**6, [90, 90.01, 90.02]), right_on(10**6, [89.99, 90.0, 90.01])
-    assert stats.seeds_for_accuracy_difference(a, b) == seeds_of_a_t_test(1.0) == 17
-    assert stats.seeds_for_accuracy_difference(a, b, confidence=0.99) == seeds_of_a_t_test(1.0, alpha=0.01)
-    assert stats.seeds_for_accuracy_difference(a, b, paired=True) == 2, "the differences do not vary at all"
+def test_seeds_to_exclude_are_those_of_the_t_test_where_images_do_not_vary():
+    """Between arms that differ in next to no image, the images' part is next to nothing, and so is the floor."""
+    arms = right_on(10**6, [90, 90.01, 90.02]), right_on(10**6, [89.99, 90.0, 90.01])
+    assert stats.seeds_to_exclude(arms, 0.01) == seeds_of_a_t_test(1.0) == 17
+    assert stats.seeds_to_exclude(arms, 0.01, confidence=0.99) == seeds_of_a_t_test(1.0, alpha=0.01)
+    with pytest.raises(ValueError, match="above 0"):
+        stats.seeds_to_exclude(arms, 0.0)
 
 
 def test_more_seeds_do_not_make_up_for_few_images():
@@ -357,11 +323,9 @@ def test_more_seeds_do_not_make_up_for_few_images():
 
     def needed(images):
         """Each arm has hard images of its own."""
-        return stats.seeds_for_accuracy_difference(right_on(images, a), right_on(images, b)[:, ::-1])
+        return stats.seeds_to_exclude([right_on(images, a), right_on(images, b)[:, ::-1]], 0.5)
 
     assert needed(200) is None and 17 < needed(10**5) < needed(8 * 10**4)
-    a = right_on(200, a)
-    assert stats.seeds_for_accuracy_difference(a, a) is None, "there is nothing to find"
 
 
 def test_as_many_seeds_as_are_said_find_the_difference():
@@ -372,6 +336,7 @@ def test_as_many_seeds_as_are_said_find_the_difference():
     def arm(lead, seeds):
         return hard + lead + rng.normal(0, 0.3, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 400)) > 0
 
-    needed = stats.seeds_for_accuracy_difference(arm(0.2, 400), arm(0, 400))
-    found = np.mean([stats.accuracy_difference(arm(0.2, needed), arm(0, needed)).low > 0 for _ in range(300)])
+    known = [arm(0.2, 400), arm(0, 400)]
+    needed = stats.seeds_to_exclude(known, stats.accuracy_contrast(known).estimate)
+    found = np.mean([stats.accuracy_contrast([arm(0.2, needed), arm(0, needed)]).low > 0 for _ in range(300)])
     assert 5 < needed < 100 and found == pytest.approx(0.8, abs=0.07)

@@ -1,6 +1,5 @@
 """A comparison as a page in HTML, with all figures inside."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,16 @@ from normbench import words
 from normbench.checking import price_table
 from normbench.comparison.answer import headline
 from normbench.comparison.next_step import next_step
-from normbench.comparison.race import Ending
+from normbench.comparison.pictures import folded, mean_in_words, named, picture_rows, race_in_words
 from normbench.data import title
 from normbench.layers import NORMALIZATIONS, parse
 from normbench.runs import Arm
 from normbench.stats import superiority
-from normbench.training import Recipe
 from normbench.training.provenance import commit, versions
 from normbench.words import fixed
 
 if TYPE_CHECKING:
     from normbench.comparison.result import Comparison, Result
-    from normbench.figures import Row
 
 
 def page(comparison: "Comparison", command: str = "") -> str:
@@ -34,7 +31,6 @@ def body(comparison: "Comparison", command: str = "") -> str:
     """Return what stands on the page, for notebooks too."""
     from normbench.figures import svg
 
-    shown = {result.measure.name.capitalize() + batches for batches, result in comparison.titled.items()}
     devices = dict.fromkeys(run.device for arm in comparison.arms.values() for run in arm.runs)
     return (
         _environment()
@@ -44,7 +40,7 @@ def body(comparison: "Comparison", command: str = "") -> str:
             title=title(comparison.data),
             parts=[_part(comparison, batches, result, command) for batches, result in comparison.titled.items()],
             price=price_table(comparison.price) if comparison.price else None,
-            figures={name: svg(figure, name) for name, figure in comparison.figures().items() if name not in shown},
+            figures={name: svg(figure, name) for name, figure in folded(comparison).items()},
             methods=_methods(comparison),
             made_by={
                 "Command": command,
@@ -58,19 +54,20 @@ def body(comparison: "Comparison", command: str = "") -> str:
 
 def _part(comparison: "Comparison", batches: str, result: "Result", command: str) -> dict[str, Any]:
     """What the page says of one batch size."""
-    from normbench.figures import plot_race, plot_verdict, svg
+    from normbench.figures import MARKS, ROUNDS, legend, plot_race, plot_verdict, svg
 
-    head, rows = headline(result), [_picture_row(result, arm) for arm in result.ranked]
-    raced = result.rules is not None and len(result.standings) > 1
+    head, rows = headline(result), picture_rows(result)
+    raced = race_in_words(result)
     return {
         "batches": batches,
         "kind": result.verdict.kind.value,
         "headline": head,
         "more": result.answer.removeprefix(head).strip(),
         "figure": svg(plot_verdict(rows, result.measure.title), head) if rows else "",
-        "race": svg(plot_race(rows, result.rules.seeds), _race_in_words(result)) if result.rules and raced else "",
-        "race_said": _race_in_words(result) if raced else "",
-        "failed": any(row.failed for row in rows),
+        "race": svg(plot_race(rows, result.rules.seeds), raced) if result.rules and raced else "",
+        "race_said": raced,
+        "marks": legend(rows, MARKS),
+        "rounds": legend(rows, ROUNDS),
         "next": next_step(result, command),
         "head": _head(comparison, result),
         "rows": [_cells(comparison, result, arm) for arm in result.ranked],
@@ -78,33 +75,6 @@ def _part(comparison: "Comparison", batches: str, result: "Result", command: str
         "pairs": result.pairs().to_dict("records"),
         "digits": result.measure.digits,
     }
-
-
-def _picture_row(result: "Result", arm: Arm) -> "Row":
-    from normbench.figures import Row
-
-    standing, mean = result.standing, result.mean(arm)
-    out, lead = standing.out.get(arm.recipe), standing.leads.get(arm.recipe)
-    said = "" if out is None else "its runs fail" if out.fails else "behind"
-    if lead is not None and said == "behind":
-        said += f" by {fixed(lead.estimate, result.measure.digits)}"
-    scores = np.where(np.isin(arm.last(), result.learned(arm)), arm.last(), np.nan)
-    return Row(named(result, arm.recipe), arm.recipe.norm, scores.tolist(), mean, said, _mean(result, arm))
-
-
-def named(result: "Result", recipe: Recipe) -> str:
-    """Name an arm in tables and pictures: group norm with the number of groups that it got."""
-    label, groups = result.labels[recipe], result.groups.get(recipe.norm)
-    return label.replace("GN", f"GN ({groups} groups)", 1) if groups else label
-
-
-def _mean(result: "Result", arm: Arm) -> str:
-    mean, digits = result.mean(arm), result.measure.digits
-    if mean is None:
-        return "–"
-    return f"{fixed(mean.estimate, digits)}" + (
-        f" ({fixed(mean.low, digits)} to {fixed(mean.high, digits)})" if math.isfinite(mean.low) else ""
-    )
 
 
 def _head(comparison: "Comparison", result: "Result") -> list[str]:
@@ -132,27 +102,16 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
     rates = [f"{arm.recipe.lr:g}"] if comparison.has_rates else []
     seconds = float(np.mean([run.seconds for run in arm.runs]))
     trained = [f"{arm.runs[0].parameters:,}", words.duration(seconds)] if comparison.trained_here else []
-    said = [_mean(result, arm), *loss, f"{learned} of {runs}", behind, wins.replace("%", " %"), *rates, *trained]
+    said = [
+        mean_in_words(result, arm),
+        *loss,
+        f"{learned} of {runs}",
+        behind,
+        wins.replace("%", " %"),
+        *rates,
+        *trained,
+    ]
     return [named(result, arm.recipe), *said]
-
-
-def _race_in_words(result: "Result") -> str:
-    """Say how many runs the race took and saved, and why it ended."""
-    standing, rules = result.standing, result.rules
-    assert rules is not None
-    taken, fixed_design = sum(runs for _, runs in standing.learned.values()), rules.seeds * len(result.arms)
-    saved = f"; a fixed design would have taken {fixed_design}" if taken < fixed_design else ""
-    why = {
-        Ending.WON: "one arm is left",
-        Ending.EQUAL: "those left are equal within the margin",
-        Ending.HOPELESS: "the seeds that were planned would hardly have told more",
-        Ending.SEEDS: "all planned seeds were done",
-        Ending.FAILED: "no arm learns reliably",
-    }
-    ended = "time was over" if result.stopped else why[standing.ending] if standing.ending else "it was stopped"
-    gone = [f"{named(result, arm)} after {words.count(out.round, 'seed')}" for arm, out in standing.out.items()]
-    left = f" Out: {', '.join(gone)}." if gone else ""
-    return f"The race took {words.count(taken, 'run')}{saved}. It ended when {ended}.{left}"
 
 
 def _methods(comparison: "Comparison") -> Mapping[str, str]:

@@ -323,20 +323,10 @@ class Comparison:
         return frame(run for arm in self.arms.values() for run in arm.runs)
 
     def figures(self) -> "dict[str, Figure]":
-        """Draw figures, by title: scores with intervals, curves, the rates tried, and scores by batch size."""
-        from normbench import figures  # drawing is loaded when something is drawn
+        """Draw figures, by title: scores under the verdict, the race, curves, rates tried, scores by batch size."""
+        from normbench.comparison.pictures import pictures
 
-        several_sizes = len({recipe.batch_size for recipe in self.arms}) > 1
-        drawn = {"Accuracy by batch size": figures.plot_by_batch_size(self.arms)} if several_sizes else {}
-        for batches, result in self.titled.items():
-            learned = {recipe: arm for recipe, arm in result.arms.items() if arm.succeeded}
-            if learned:
-                drawn[result.measure.name.capitalize() + batches] = figures.plot_arms(learned)
-            if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.succeeded):
-                drawn[f"Curves{batches}"] = figures.plot_seeds(learned)
-            if result.tried:
-                drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)
-        return drawn
+        return pictures(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return verdicts, means, intervals, scores and settings as JSON has them, for other programs."""

@@ -7,17 +7,20 @@
 from normbench.figures.arms import line, lines_by, plot_arms, plot_by_batch_size, plot_rates, rows
 from normbench.figures.curves import METRICS, plot_metric, plot_overview, plot_seeds
 from normbench.figures.images import plot_misclassified, plot_samples
-from normbench.figures.race import Row, plot_race, plot_verdict
+from normbench.figures.race import MARKS, ROUNDS, Row, legend, plot_race, plot_verdict
 from normbench.figures.style import WIDTH, caption, dark, label_ends, log_scale, looks, png, save, styled
 from normbench.figures.vector import svg
 
 __all__ = [
+    "MARKS",
     "METRICS",
+    "ROUNDS",
     "WIDTH",
     "Row",
     "caption",
     "dark",
     "label_ends",
+    "legend",
     "line",
     "lines_by",
     "log_scale",

@@ -15,7 +15,7 @@ from normbench.runs.claims import Claims
 from normbench.runs.engines import Engine, local, opened
 from normbench.runs.file import RunFile, append, cannot_save, check_writable
 from normbench.training import Recipe, Run, Trainer, labels, network_fingerprint
-from normbench.words import duration
+from normbench.words import count, duration
 
 
 def run_all(
@@ -198,12 +198,13 @@ def _claimed(missing: Iterable[Recipe], wanted: _Wanted, claims: Claims) -> Iter
 
 
 class _Progress:
-    """The lines that say how far it is: one at the start, and one for each finished training."""
+    """The lines that say how far it is: how many runs were finished before, and one for each that is finished now."""
 
     def __init__(self, wanted: _Wanted, to_do: int):
         self._wanted, self._to_do, self._started = wanted, to_do, time.monotonic()
         self._labels = labels(replace(recipe, seed=0) for recipe in wanted.recipes)
-        print(f"{to_do} of {len(wanted.recipes)} trainings are to be done", flush=True)
+        if finished := len(wanted.recipes) - to_do:
+            print(f"{finished} of {count(len(wanted.recipes), 'run')} finished before", flush=True)
 
     def tell(self, run: Run) -> None:
         """Print the run's arm, seed and score, how many trainings are done, and about how long the rest will take."""

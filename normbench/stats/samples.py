@@ -52,42 +52,16 @@ def summary(values: ArrayLike, confidence: float = 0.95) -> Summary:
     return Summary(n, mean, deviation, mean - half, mean + half)
 
 
-def difference(a: ArrayLike, b: ArrayLike, paired: bool = False, confidence: float = 0.95) -> Difference:
-    """Return mean(a) - mean(b) with interval and p-value: Welch's t-test (1947), or the paired t-test.
+def difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
+    """Return mean(a) - mean(b) with interval and p-value: Welch's t-test (1947).
 
-    Values are (n,) and (m,) of independent runs; where `paired`, both are (n,), of the same seeds in the same order.
-    Where nothing varies, the interval is the estimate, and p is 1 for equal means, else 0.
-    Raises ValueError for fewer than two values in a sample, values that are not finite, paired samples of different
-    lengths and a confidence outside (0, 1).
+    Values are (n,) and (m,) of independent runs. Runs that share a seed count as independent, too: what two arms make
+    of one seed has hardly anything in common. Where nothing varies, the interval is the estimate, and p is 1 for equal
+    means, else 0.
+    Raises ValueError for fewer than two values in a sample, values that are not finite and a confidence outside (0, 1).
     """
     first, second = sample_of(a, 2), sample_of(b, 2)
-    if paired and len(first) != len(second):
-        raise ValueError(f"paired samples need the same seeds: got {len(first)} and {len(second)} values")
-    samples = [first - second] if paired else [first, second]
-    return _student(float(first.mean() - second.mean()), [_of_mean(sample) for sample in samples], confidence)
-
-
-def accuracy_difference(a: np.ndarray, b: np.ndarray, paired: bool = False, confidence: float = 0.95) -> Difference:
-    """Return A's expected accuracy minus B's in points, for new seeds and new test images, with interval and p-value.
-
-    a and b are bool (seeds, images): whether each trained network is right on each test image; or float, another score
-    of it on each test example, whose difference is then not in points. Both have the same images in the same order and,
-    where `paired`, the same seeds in the same order.
-
-    The variance of the estimate is that of the seeds plus that of the images. The seeds' part is one per arm or,
-    where `paired`, one for the differences seed by seed. It holds the interaction, what a seed happens to do to an
-    image, which is therefore taken out of the images' part: counted in both, it would widen the interval (Owen 2007,
-    The pigeonhole bootstrap). Interval and p-value are Student's t with Satterthwaite's degrees of freedom (1946).
-    Where nothing varies, the interval is the estimate, and p is 1 for equal accuracies, else 0.
-
-    In simulated studies of 3 to 24 seeds per arm, intervals of 95 % cover the true value in 94 to 96 %; but in 92 to
-    94 % where 3 seeds are paired, or 3 are held against 16.
-
-    Raises ValueError for fewer than two seeds or images, different images, paired arms of different numbers of seeds
-    and a confidence outside (0, 1).
-    """
-    estimate, variances = _accuracy_variances(a, b, paired)
-    return _student(estimate, variances, confidence)
+    return _student(float(first.mean() - second.mean()), [_of_mean(first), _of_mean(second)], confidence)
 
 
 def accuracy_contrast(
@@ -98,14 +72,20 @@ def accuracy_contrast(
     With the weights 1 and -1 it is a difference; with (1, -1, -1, 1) how much larger one difference is than another.
     Each arm is bool (seeds, images): whether each trained network is right on each test image, the same in all arms.
 
-    As `accuracy_difference` without pairs, but no arm's seeds count as varying less than they must: if all networks of
-    an arm were equally good and each image were right or wrong by a chance of its own, accuracies would still vary by
-    the interaction of seeds and images (Jordan 2023, arXiv:2304.01910). A smaller variance over a few seeds is luck.
+    The variance of the estimate is that of each arm's seeds plus that of the images. A seed's part holds the
+    interaction, what it happens to do to an image, which is therefore taken out of the images' part: counted in both,
+    it would widen the interval (Owen 2007, The pigeonhole bootstrap). Interval and p-value are Student's t with
+    Satterthwaite's degrees of freedom (1946). Where nothing varies, the interval is the estimate, and p is 1 for equal
+    accuracies, else 0.
+
+    No arm's seeds count as varying less than they must: if all networks of an arm were equally good and each image were
+    right or wrong by a chance of its own, accuracies would still vary by the interaction (Jordan 2023,
+    arXiv:2304.01910). A smaller variance over a few seeds is luck.
 
     Raises ValueError for fewer than two seeds or images, different images and a confidence outside (0, 1).
     """
     samples = _weighted(arms, weights)
-    return _student(_estimate(samples), _variances(samples, floored=True), confidence)
+    return _student(_estimate(samples), _variances(samples), confidence)
 
 
 def seeds_to_exclude(
@@ -123,7 +103,7 @@ def seeds_to_exclude(
     """
     if not distance > 0:
         raise ValueError(f"the distance is {distance}: it must be above 0")
-    return _seeds_for(_variances(_weighted(arms, weights), floored=True), distance, confidence, power)
+    return _seeds_for(_variances(_weighted(arms, weights)), distance, confidence, power)
 
 
 def chance_deviation(correct: np.ndarray) -> float:
@@ -152,25 +132,6 @@ def excess_deviation(correct: np.ndarray, confidence: float = 0.95) -> Interval:
     return Interval(*(math.sqrt(max(0.0, variance - by_chance)) for variance in variances))
 
 
-def seeds_for_accuracy_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    paired: bool = False,
-    confidence: float = 0.95,
-    power: float = 0.8,
-    distance: float | None = None,
-) -> int | None:
-    """Return about how many seeds per arm let the interval of `accuracy_difference` exclude a value with this power.
-
-    The value lies `distance` points from the true difference, or is 0 where no distance is given. The estimated
-    difference and variances are taken for the true ones. More seeds tell nothing about other test images, so that they
-    may not be enough: None, where `MOST_SEEDS` are too few. Raises ValueError as `accuracy_difference`.
-    """
-    estimate, (*of_seeds, of_images) = _accuracy_variances(a, b, paired)
-    distance = abs(estimate) if distance is None else distance
-    return _seeds_for([*of_seeds, of_images], distance, confidence, power)
-
-
 def _seeds_for(variances: Sequence[tuple[float, int]], distance: float, confidence: float, power: float) -> int | None:
     """The seeds per arm whose interval excludes what lies so far away; the last variance, that of images, stays."""
     *of_seeds, of_images = variances
@@ -182,18 +143,7 @@ def _seeds_for(variances: Sequence[tuple[float, int]], distance: float, confiden
         return float(stats.nct.sf(stats.t.isf(tail, freedom), freedom, distance / error)) if error else 1.0
 
     index = bisect_left(candidates, power, key=found)
-    return candidates[index] if index < len(candidates) and distance else None
-
-
-def _accuracy_variances(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, list[tuple[float, int]]]:
-    """What `accuracy_difference` estimates, and the parts of its variance: that of the images is the last."""
-    a, b = _in_points(a), _in_points(b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, *b.shape) < 2:
-        raise ValueError(f"needs (seeds, images), two or more of each and the same images: got {a.shape} and {b.shape}")
-    if paired and len(a) != len(b):
-        raise ValueError(f"paired arms need the same seeds: got {len(a)} and {len(b)} of them")
-    samples = [a - b] if paired else [a, -b]
-    return _estimate(samples), _variances(samples)
+    return candidates[index] if index < len(candidates) else None
 
 
 def _in_points(scores: np.ndarray) -> np.ndarray:
@@ -216,14 +166,13 @@ def _estimate(samples: Sequence[np.ndarray]) -> float:
     return float(np.mean(sum(sample.mean(axis=0) for sample in samples)))
 
 
-def _variances(samples: Sequence[np.ndarray], floored: bool = False) -> list[tuple[float, int]]:
+def _variances(samples: Sequence[np.ndarray]) -> list[tuple[float, int]]:
     """The parts of the variance of a sum of means of scores (seeds, images): of each sample's seeds, then of images."""
     of_images, degrees = _of_mean(sum(sample.mean(axis=0) for sample in samples))
     interactions = [_interaction(sample) / sample.size for sample in samples]
     of_seeds = [_of_mean(sample.mean(axis=1)) for sample in samples]
-    if floored:
-        of_seeds = [(max(seen, least), freedom) for (seen, freedom), least in zip(of_seeds, interactions)]
-    return [*of_seeds, (max(0.0, of_images - sum(interactions)), degrees)]
+    floored = [(max(seen, least), freedom) for (seen, freedom), least in zip(of_seeds, interactions)]
+    return [*floored, (max(0.0, of_images - sum(interactions)), degrees)]
 
 
 def _interaction(scores: np.ndarray) -> float:
