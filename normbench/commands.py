@@ -113,7 +113,8 @@ class Options:
             those of the optimizer: 0.03 0.1 0.3 for sgd. A training function that takes lr needs them.
         augment: random changes of training images: affine, crop-flip, crop-turn (mirrored in every other
             epoch), none, or auto by the kind of images.
-        weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw.
+        weight_decay: by default that of the optimizer: 5e-4 for sgd, 0.05 for adamw. Of several numbers each arm is
+            given the best, with the same number of tries for every arm.
         decay_on: what weight decay falls on: weights, which leaves out biases and what normalizations train; or all.
         amp: bf16 for automatic mixed precision in bfloat16.
         pretrained: whether the network comes with trained weights, which new layers then follow.
@@ -141,7 +142,7 @@ class Options:
     optimizer: str = defaults.OPTIMIZER
     rates: tuple[float, ...] | None = None
     augment: str = "auto"
-    weight_decay: float | None = None
+    weight_decay: tuple[float, ...] | None = None
     decay_on: Literal["weights", "all"] = "weights"
     amp: str | None = None
     pretrained: bool = False

@@ -105,6 +105,29 @@ def test_it_is_given_what_it_names(tmp_path):
     assert {row[-2] for row in given} == {32}
 
 
+def test_each_arm_gets_the_weight_decay_that_is_best_for_it_from_as_many_tries_as_the_others(tmp_path):
+    tries = []
+
+    def train(net, seed, lr, norm, split, weight_decay):
+        tries.append((norm, split, lr, weight_decay))
+        return -abs(lr - 0.2) - abs(weight_decay - {"BN": 0.01, "none": 0.1}[norm]) + 1e-4 * seed % 3
+
+    asked = {"rates": (0.1, 0.2, 0.4), "weight_decay": (0.01, 0.03, 0.1), "folder": tmp_path, "version": "1"}
+    found = compare(build, train=train, **asked, **QUICK)
+    (result,) = found.results
+    assert {arm.recipe.norm: arm.recipe.weight_decay for arm in result.ranked} == {"BN": 0.01, "none": 0.1}
+    assert {arm.recipe.lr for arm in result.ranked} == {0.2} and result.has_decays
+    others = [norm for norm, split, _, decay in tries if split == "validation" and decay != 0.01]
+    assert others.count("BN") == others.count("none") == 2, "each of the other two once"
+    listed = {arm["weight_decay"] for arm in found.to_dict()["results"][0]["arms"]}
+    assert "weight decay" in found.page() and listed == {0.01, 0.1}
+    tries.clear()
+    assert str(compare(build, train=train, **asked, **QUICK)) == str(found) and not tries, "all is kept"
+    for wrong in ((), (0.1, 0.1), (-1.0, 0.1)):
+        with pytest.raises(ValueError, match="decay"):
+            compare(build, train=train, **asked | {"weight_decay": wrong}, **QUICK)
+
+
 def test_the_same_weights_and_random_numbers_for_every_arm(tmp_path):
     drawn = {}
 

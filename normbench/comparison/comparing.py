@@ -19,7 +19,7 @@ from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.own import own_training, rates_of
 from normbench.comparison.race import Rules
 from normbench.comparison.racing import Course, hold
-from normbench.comparison.rates import choose_rates
+from normbench.comparison.rates import choose_decays, choose_rates
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.tasks import chance_of, data_of, for_rates, scored_on, sizes_of, trainer_of
 from normbench.comparison.trainings import Trainings, estimate, missing
@@ -53,7 +53,7 @@ def compare(
     fixed: bool = False,
     rates: Sequence[float] | None = None,
     augment: str = "auto",
-    weight_decay: float | None = None,
+    weight_decay: float | Sequence[float] | None = None,
     decay_on: str = "weights",
     amp: str | None = None,
     pretrained: bool = False,
@@ -114,7 +114,8 @@ def compare(
         rates: the learning rates to try; by default those of the optimizer. A single one is used as it is. A function
             of your own has no default, and needs none if it does not take lr.
         augment: the random changes of training images, as in `Recipe`.
-        weight_decay: by default that of the optimizer.
+        weight_decay: by default that of the optimizer. Of several, each arm is given the best: its rate is chosen with
+            the first, then it tries each of the others, once, as every other arm does.
         decay_on: what it falls on: "weights", which leaves out biases and what normalizations train, or "all".
         amp: "bf16" for automatic mixed precision in bfloat16; by default all is in float32.
         pretrained: whether `build` returns trained weights. They are taken as they are; new layers follow the old ones
@@ -130,11 +131,12 @@ def compare(
     """
     engine_here = local(workers)  # raises for a wrong number
     deadline = time.monotonic() + (math.inf if budget is None else seconds_of(budget))
+    decays = _decays(weight_decay)
     usual = Recipe(
         epochs=defaults.EPOCHS if epochs is None else epochs,
         optimizer=optimizer,
         augment=augment,
-        weight_decay=weight_decay,  # type: ignore[arg-type]  # None stands for the optimizer's
+        weight_decay=decays[0] if decays else None,  # type: ignore[arg-type]  # None stands for the optimizer's
         decay_on=decay_on,
         amp=amp,
     )
@@ -147,7 +149,7 @@ def compare(
         rates = OPTIMIZERS[optimizer].rates if rates is None else rates
     else:
         asked: dict[str, object] = {"batch_size": batch_size, "epochs": epochs, "lr": rates}
-        asked |= {"weight_decay": weight_decay, "amp": amp}
+        asked |= {"weight_decay": decays or None, "amp": amp}
         of_the_built_in = {"optimizer": optimizer, "augment": augment, "decay_on": decay_on}
         asked |= {name: value for name, value in of_the_built_in.items() if value != getattr(Recipe(), name)}
         task = own_training(train, data, asked, images, version, inputs, choose_device(str(device)))
@@ -155,7 +157,8 @@ def compare(
     if higher_is_better is None:
         higher_is_better = task.goal.higher_is_better if isinstance(task, Samples) else True
     rules, sizes = Rules(seeds, margin, early=not fixed), _sizes(batch_size)
-    plan = _plan(network, task, [replace(usual, norm=norm) for norm in makers], sizes, rules, rates, price)
+    wanted = [replace(usual, norm=norm) for norm in makers]
+    plan = _plan(network, task, wanted, sizes, rules, rates, decays, price)
     demanded = {made.recipe.norm: made.demanded for made in plan.candidates if not made.failure}
     path = Path(folder) / "runs.jsonl"
     with opened(engine or engine_here) as kept:
@@ -172,6 +175,18 @@ def compare(
         with suppress(OSError):  # a full disk does not take away the answer
             save(found, path.parent)
     return found
+
+
+def _decays(weight_decay: float | Sequence[float] | None) -> tuple[float, ...]:
+    """The weight decays to try; none for that of the optimizer. Raises ValueError as a recipe does, and for twins."""
+    if weight_decay is None or isinstance(weight_decay, (int, float)):
+        return () if weight_decay is None else (float(weight_decay),)
+    values = tuple(float(value) for value in weight_decay)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"give one or more weight decays, each once, got {list(weight_decay)}")
+    for value in values:
+        Recipe(weight_decay=value)  # raises for one out of range
+    return values
 
 
 def _sizes(batch_size: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -203,6 +218,7 @@ class _Plan:
     data: Task
     held_out: Task
     grid: list[float]
+    decays: Sequence[float]
     rules: Rules
     candidates: list[Candidate]
     twins: dict[str, str]
@@ -220,21 +236,22 @@ def _plan(
     sizes: Sequence[int],
     rules: Rules,
     rates: Sequence[float],
+    decays: Sequence[float],
     price: bool,
 ) -> _Plan:
     """Check the options, the network, and each arm's network at each batch size."""
-    held_out = for_rates(data)
-    _check(wanted, rules, rates, sizes, held_out if len(set(rates)) > 1 else data)
+    held_out, chooses = for_rates(data), len(set(rates)) > 1 or len(decays) > 1
+    _check(wanted, rules, rates, sizes, held_out if chooses else data)
     known = original(network, data, max(sizes), [recipe.norm for recipe in wanted] if price else ())
     grid = sorted(set(rates))
-    parts = (data, held_out) if len(grid) > 1 else (data,)
+    parts = (data, held_out) if chooses else (data,)
     made = candidates(network, [replace(recipe, batch_size=size) for size in sizes for recipe in wanted], parts)
     made, twins = without_twins(made)
     if len({candidate.recipe.norm for candidate in made}) < 2:
         raise ValueError(
             f"{' and '.join(recipe.label for recipe in wanted)} are the same network here: give another arm"
         )
-    return _Plan(network, known, data, held_out, grid, rules, made, twins, groups(made))
+    return _Plan(network, known, data, held_out, grid, decays, rules, made, twins, groups(made))
 
 
 def _check(
@@ -259,7 +276,8 @@ def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
     """Print what is compared, how many runs are missing, and about how long they take."""
     trainings.tell(preview(plan.network.name, plan.original, plan.data, plan.twins))
     usable = [made for made in plan.candidates if not made.failure]
-    left = missing(trainings, [made.recipe for made in usable], plan.grid, plan.rules, plan.data, plan.held_out)
+    recipes, tried = [made.recipe for made in usable], (plan.grid, plan.decays)
+    left = missing(trainings, recipes, tried, plan.rules, plan.data, plan.held_out)
     if line := estimate(left, usable, plan.data, workers):
         trainings.tell(line)
 
@@ -273,7 +291,10 @@ def _result(plan: _Plan, trainings: Trainings, course: Course, size: int) -> Res
     if len(plan.grid) > 1:
         trainings.tell(f"Learning rates, {scored_on(plan.held_out)}{batches}:")
     rates = choose_rates(trainings, recipes, plan.grid, plan.held_out)
-    chosen = [replace(recipe, lr=rate) for recipe, rate in rates.chosen.items()]
+    if len(plan.decays) > 1:
+        trainings.tell(f"Weight decays, {scored_on(plan.held_out)}{batches}:")
+        rates = choose_decays(trainings, rates, plan.decays, plan.held_out)
+    chosen = rates.settings
     tested = f", on the test {plan.data.things}" if isinstance(plan.data, (Dataset, Samples)) else ""
     trainings.tell(f"The race{tested}{batches}:")
     arms, stopped = hold(trainings, chosen, course, rates.far_behind) if chosen else ({}, False)

@@ -81,7 +81,8 @@ def _arm(result: "Result", arm: Arm) -> dict[str, Any]:
         "scores": [_number(score) for score in arm.last().tolist()],
         "behind_the_first": None if lead is None else {"by": lead.estimate, "low": lead.low, "high": lead.high},
         "out": None if out is None else {"after_seeds": out.round, "because": "fails" if out.fails else "behind"},
-        "learning_rate": arm.recipe.lr if arm.runs[0].is_built_in else None,
+        "learning_rate": arm.recipe.lr if arm.runs[0].is_built_in or result.tried else None,
+        "weight_decay": arm.recipe.weight_decay if arm.runs[0].is_built_in or result.has_decays else None,
         "seconds_per_run": _number(sum(run.seconds for run in arm.runs) / len(arm.runs)),
         "step_seconds": result.step_seconds.get(arm.recipe.norm),
     }

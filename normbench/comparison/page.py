@@ -42,6 +42,7 @@ def body(comparison: "Comparison", command: str = "") -> str:
             price=price_table(comparison.price) if comparison.price else None,
             figures={name: svg(figure, name) for name, figure in folded(comparison).items()},
             methods=_methods(comparison),
+            tuned=any(result.has_decays for result in comparison.results),
             made_by={
                 "Command": command,
                 "Device": ", ".join(filter(None, devices)),
@@ -78,7 +79,7 @@ def _part(comparison: "Comparison", batches: str, result: "Result", command: str
 
 
 def _head(comparison: "Comparison", result: "Result") -> list[str]:
-    rates = ["learning rate"] if comparison.has_rates else []
+    rates = (["learning rate"] if comparison.has_rates else []) + ["weight decay"] * result.has_decays
     trained = ["parameters", "time per run"] if comparison.trained_here else []
     loss = ["test loss"] if _has_loss(result) else []
     return [f"test {result.measure.title}", *loss, "learned", "behind the first", "wins a single run", *rates, *trained]
@@ -100,6 +101,7 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
         behind = f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})"
     loss = [fixed(arm.summary("test_loss").mean, 3) if arm.succeeded else "–"] if _has_loss(result) else []
     rates = [f"{arm.recipe.lr:g}"] if comparison.has_rates else []
+    rates += [f"{arm.recipe.weight_decay:g}"] * result.has_decays
     seconds = float(np.mean([run.seconds for run in arm.runs]))
     trained = [f"{arm.runs[0].parameters:,}", words.duration(seconds)] if comparison.trained_here else []
     said = [

@@ -1,13 +1,14 @@
 """The pictures of a comparison, and the words that go with them."""
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from normbench.comparison.answer import headline
 from normbench.comparison.race import Ending
-from normbench.runs import Arm
+from normbench.runs import Arm, Arms
 from normbench.training import Recipe
 from normbench.words import count, fixed
 
@@ -42,9 +43,15 @@ def folded(comparison: "Comparison") -> "dict[str, Figure]":
         learned = {recipe: arm for recipe, arm in result.arms.items() if arm.succeeded}
         if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.succeeded):
             drawn[f"Curves{batches}"] = figures.plot_seeds(learned)
-        if result.tried:
-            drawn[f"Learning rates tried{batches}"] = figures.plot_rates(result.tried)
+        if rates := _without_decays(result.tried):
+            drawn[f"Learning rates tried{batches}"] = figures.plot_rates(rates)
     return drawn
+
+
+def _without_decays(tried: Arms) -> Arms:
+    """The trials of rates alone: those with the weight decay that most have."""
+    decays = Counter(recipe.weight_decay for recipe in tried)
+    return {recipe: arm for recipe, arm in tried.items() if recipe.weight_decay == decays.most_common(1)[0][0]}
 
 
 def picture_rows(result: "Result") -> "list[Row]":

@@ -1,4 +1,4 @@
-"""Learning rates: each arm gets the one that is best for it on held-out training images."""
+"""Learning rates and weight decays: each arm gets those that are best for it on held-out training images."""
 
 import math
 from collections import Counter
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from normbench.comparison.search import best_rate, trials
+from normbench.comparison.search import CLOSE, best_rate, trials
 from normbench.comparison.trainings import Trainings
 from normbench.data import Task
-from normbench.runs import Arms, Measure, arms, measure_of
+from normbench.runs import Arm, Arms, Measure, arms, measure_of
 from normbench.training import Recipe, Run
 
 TIE_BREAK = 1e-9  # of the loss
@@ -19,7 +19,7 @@ FAR_BEHIND = 10.0  # points of accuracy, and five errors of a difference
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates, and what they were chosen by.
+    """Learning rates, and weight decays where several are tried, and what they were chosen by.
 
     Attributes:
         chosen: the rate of each arm that could be trained.
@@ -32,6 +32,36 @@ class Rates:
     failures: dict[Recipe, str] = field(default_factory=dict)
     tried: Arms = field(default_factory=dict)
     far_behind: frozenset[Recipe] = frozenset()
+
+    @property
+    def settings(self) -> list[Recipe]:
+        """The recipe of each arm that could be trained, with what was chosen for it."""
+        return [replace(recipe, lr=rate) for recipe, rate in self.chosen.items()]
+
+
+def choose_decays(trainings: Trainings, rates: Rates, values: Sequence[float], held_out: Task) -> Rates:
+    """Give each arm the best of several weight decays at its rate: every arm tries each of them, once.
+
+    Rates were chosen with the first of them, which an arm keeps unless another is ahead by more than chance.
+    """
+    if len(values) < 2:
+        return rates
+    wanted = [replace(recipe, weight_decay=value) for recipe in rates.settings for value in values]
+    tried = arms(trainings.run(wanted, held_out)) | rates.tried  # where two seeds chose the rate, both stay
+    measure = trainings.measure(tried)
+    chance, taken = CLOSE * math.sqrt(2) * noise_of(tried, measure), {}
+    for recipe in rates.settings:
+        scores = {value: _first_score(tried[replace(recipe, weight_decay=value)], measure) for value in values}
+        best = max(values, key=scores.__getitem__)
+        kept = recipe.weight_decay if scores[best] - scores[recipe.weight_decay] <= chance else best
+        taken[recipe] = replace(recipe, weight_decay=kept)
+    chosen = {replace(recipe, lr=usual.lr): recipe.lr for usual, recipe in zip(rates.chosen, taken.values())}
+    return replace(rates, chosen=chosen, tried=tried, far_behind=frozenset(taken[arm] for arm in rates.far_behind))
+
+
+def _first_score(arm: Arm, measure: Measure) -> float:
+    run = arm.runs[0]
+    return -math.inf if run.failure else measure.sign * run.score
 
 
 def choose_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Task) -> Rates:

@@ -71,6 +71,11 @@ class Result:
         return bool(self.arms) and has_examples(*self.arms.values())
 
     @property
+    def has_decays(self) -> bool:
+        """Whether each arm has a weight decay that was chosen for it."""
+        return len({recipe.weight_decay for recipe in self.tried}) > 1
+
+    @property
     def yours(self) -> str:
         """The norm of the arm that is the network as it is; "" if none of them is."""
         own = self.twins.get(OWN, OWN)

@@ -74,19 +74,26 @@ class Missing:
 
 
 def missing(
-    trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], rules: Rules, data: Task, held_out: Task
+    trainings: Trainings,
+    recipes: Sequence[Recipe],
+    to_try: tuple[Sequence[float], Sequence[float]],
+    rules: Rules,
+    data: Task,
+    held_out: Task,
 ) -> dict[Recipe, Missing]:
-    """Count the missing runs of each arm.
+    """Count the missing runs of each arm; `to_try` are the rates, and the weight decays if there are several.
 
-    The rates are not chosen yet, so finished seeds count whatever their rate was.
+    The rates are not chosen yet, so finished seeds count whatever their rate and weight decay were.
     """
-    trials = min(3, len(grid)) if len(grid) > 1 else 0
+    grid, decays = to_try
+    trials = (min(3, len(grid)) if len(grid) > 1 else 0) + max(0, len(decays) - 1)
     first = min(FIRST_LOOK, rules.seeds) if rules.early else rules.seeds
     found = {run.recipe for run in read(trainings.path)} if trainings.path.exists() else set()
     counted = {}
     for recipe in recipes:
-        of_arm = [other for other in found if replace(other, lr=recipe.lr, seed=0) == recipe]
-        tried = {other.lr for other in trainings.done(of_arm, held_out)} if trials else set()
+        same = {"lr": recipe.lr, "seed": 0} | ({"weight_decay": recipe.weight_decay} if len(decays) > 1 else {})
+        of_arm = [other for other in found if replace(other, **same) == recipe]  # type: ignore[arg-type]
+        tried = {(other.lr, other.weight_decay) for other in trainings.done(of_arm, held_out)} if trials else set()
         usable = [other for other in of_arm if 1 <= other.seed <= rules.seeds and (trials or other.lr in grid)]
         seeds = {other.seed for other in trainings.done(usable, data)}
         rates = max(0, trials - len(tried))

@@ -1,6 +1,6 @@
 """Race the normalizations of small networks, and hold each race against the fixed design: all arms, rates and seeds.
 
-    nice -n 19 python -m study.benchmarks.raced [--only NAME] [--folder runs/raced]
+    nice -n 19 python -m study.benchmarks.raced [--only NAME] [--short] [--folder runs/raced]
 
 Both designs take their runs from one store, so that equal ones are trained once. A short trial of a learning rate is a
 complete run of a part of the epochs; the best two of an arm are then known at full length. The rows replace those of
@@ -112,7 +112,9 @@ def digits() -> Samples:
 
 
 CASES = {
-    "images": Case("residual network, digits", str(CHECKOUT / "examples/resnet8.py:build"), digits, batch_size=(8, 64)),
+    "images": Case(
+        "residual network, digits", str(CHECKOUT / "examples/resnet8.py:build"), digits, batch_size=(16, 64), epochs=4
+    ),
     "signals": Case("1-D network, made-up signals", signal_network, waves),
     "transformer": Case("transformer, digits", Transformer, digits, ("LN", "RMS", "DyT", "BN", "none"), (64,), "adamw"),
 }
@@ -189,8 +191,8 @@ def taken(result: Result) -> tuple[int, int]:
     return sum(len(arm.runs) for arm in result.tried.values()), sum(len(arm.runs) for arm in result.arms.values())
 
 
-def rows(name: str, folder: Path) -> list[Row]:
-    """Hold both designs of one comparison, and return a row per batch size."""
+def rows(name: str, folder: Path, short: bool = False) -> list[Row]:
+    """Hold both designs of one comparison, with short trials if asked, and return a row per batch size."""
     case, started = CASES[name], time.process_time()
     data = case.data()
     shared = {"epochs": case.epochs, "optimizer": case.optimizer, "device": "cpu", "price": False}
@@ -210,7 +212,7 @@ def rows(name: str, folder: Path) -> list[Row]:
                 "arms": len(design.recipes),
                 "raced": left(raced) | dict(zip(("trials", "seeds"), taken(raced))),
                 "fixed": left(fixed) | dict(zip(("trials", "seeds"), taken(fixed))),
-                "short": [design.shortened(share) for share in SHARES],
+                "short": [design.shortened(share) for share in SHARES] if short else [],
                 "device": device_name(torch.device("cpu")),
             }
         )
@@ -222,9 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     parser.add_argument("--folder", type=Path, default=Path("runs/raced"))
+    parser.add_argument("--short", action="store_true", help="also try rates by runs of a part of the epochs")
     given = parser.parse_args(arguments)
     for name in given.only:
-        found = rows(name, given.folder / name)
+        found = rows(name, given.folder / name, given.short)
         for row in found:
             print(row, flush=True)
         kept = [row for row in read(SAVED) if row["name"] != name] if SAVED.exists() else []
