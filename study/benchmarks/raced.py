@@ -111,10 +111,9 @@ def digits() -> Samples:
     )
 
 
+RESNET8 = str(CHECKOUT / "examples/resnet8.py:build")
 CASES = {
-    "images": Case(
-        "residual network, digits", str(CHECKOUT / "examples/resnet8.py:build"), digits, batch_size=(16, 64), epochs=4
-    ),
+    "images": Case("residual network, digits", RESNET8, digits, batch_size=(16, 64), epochs=4),
     "signals": Case("1-D network, made-up signals", signal_network, waves),
     "transformer": Case("transformer, digits", Transformer, digits, ("LN", "RMS", "DyT", "BN", "none"), (64,), "adamw"),
 }
