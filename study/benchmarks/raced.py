@@ -193,9 +193,18 @@ def taken(result: Result) -> tuple[int, int]:
 def rows(name: str, folder: Path, short: bool = False) -> list[Row]:
     """Hold both designs of one comparison, with short trials if asked, and return a row per batch size."""
     case, started = CASES[name], time.process_time()
-    data = case.data()
-    shared = {"epochs": case.epochs, "optimizer": case.optimizer, "device": "cpu", "price": False}
-    comparison = compare(case.build, data, case.arms, SEEDS, batch_size=case.batch_size, folder=folder, **shared)
+    comparison = compare(
+        case.build,
+        case.data(),
+        case.arms,
+        SEEDS,
+        case.epochs,
+        case.batch_size,
+        folder,
+        optimizer=case.optimizer,
+        device="cpu",
+        price=False,
+    )
     made = []
     for raced in comparison.results:
         design = Fixed(case, raced, folder)
