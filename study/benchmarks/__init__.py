@@ -6,6 +6,7 @@
 - `gpu`: a step on a GPU, recorded or not;
 - `side_by_side`: two trainings at once, or one after the other;
 - `race`, `levels`: races of made-up comparisons, and replays of finished ones; the level of a look;
+- `raced`: races of small networks beside the fixed design;
 - `search`: networks and recipes tried on held-out training images;
 - `pretrained`: what is left of a trained network's accuracy after a swap;
 - `networks`: what `swap` makes of the networks of other libraries.

@@ -4,7 +4,7 @@
 
 Both designs take their runs from one store, so that equal ones are trained once. A short trial of a learning rate is a
 complete run of a part of the epochs; the best two of an arm are then known at full length. The rows replace those of
-the same name in study/results/raced.jsonl, from which docs/speed.md is made.
+the same name in study/results/raced.jsonl.
 """
 
 import argparse
