@@ -119,8 +119,8 @@ def _scores(axes: Axes, place: int, row: Row, look: dict[str, Any]) -> None:
     text = across | {"va": "center_baseline", "size": 11}
     if row.failed:
         below = place + 0.3 * (row.mean is not None)
-        axes.plot([0.015], [below], markersize=7, **_mark(marker, color, filled=False), **across)
-        axes.text(0.035, below, f"{row.failed} of {len(row.scores)} failed", **text)
+        axes.plot([0.025], [below], markersize=7, **_mark(marker, color, filled=False), **across)
+        axes.text(0.065, below, f"{row.failed} of {len(row.scores)} failed", **text)
     if row.mean is None:
         return
     # Steps of the golden section spread any number of marks evenly, and the same each time
