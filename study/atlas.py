@@ -25,9 +25,9 @@ WORDS = {
 
 def overview(atlas: Atlas) -> str:
     """Show where each normalization stands: a row per setting."""
-    heads = ["network", "data", "batch>", *(f"{norm}>" for norm in atlas.norms)]
+    heads = ["network", "data", "batch>", "steps>", *(f"{norm}>" for norm in atlas.norms)]
     rows = (
-        [each.network, _data(each), each.recipe.batch_size, *(_cell(each, norm) for norm in atlas.norms)]
+        [each.network, _data(each), each.recipe.batch_size, _steps(each), *(_cell(each, norm) for norm in atlas.norms)]
         for each in atlas.settings
     )
     return markdown(heads, rows)
@@ -36,6 +36,10 @@ def overview(atlas: Atlas) -> str:
 def _data(setting: Setting) -> str:
     images = f", {setting.images:,} images" if setting.images else ""
     return f"{title(setting.comparison.data)}{images}, {setting.recipe.epochs} epochs"
+
+
+def _steps(setting: Setting) -> str:
+    return "" if setting.steps is None else f"{setting.steps:,}"
 
 
 def _cell(setting: Setting, norm: str) -> str:

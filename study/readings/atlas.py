@@ -55,6 +55,11 @@ class Setting:
         """How many training images there are; None where that is not known."""
         return self.recipe.images or (self.comparison.images or (None,))[0]
 
+    @property
+    def steps(self) -> int | None:
+        """Over how many batches a run trained, roughly; None where the number of images is not known."""
+        return None if self.images is None else round(self.images * self.recipe.epochs / self.recipe.batch_size)
+
     @cached_property
     def arms(self) -> dict[str, Arm]:
         """The arms that have a result, by norm, the best first."""

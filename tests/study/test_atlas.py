@@ -41,7 +41,7 @@ def test_a_row_says_who_is_first_behind_and_failing(found):
     assert small.places["none"] == Place.BEHIND and small.behind["none"].estimate == pytest.approx(50.0)
     assert found.norms == ["BN", "GN", "LN", "none"]
     heads, _, first, second = atlas.overview(found).splitlines()
-    assert heads == "| network | data | batch | BN | GN | LN | none |"
+    assert heads == "| network | data | batch | steps | BN | GN | LN | none |"
     assert re.search(r"\| \*\*90.40\*\* \| ≤ \d.\d \| −10.0 \| −50.0 \|$", first) and second.endswith(
         "| −10.0 | fails |"
     )
