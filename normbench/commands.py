@@ -100,7 +100,7 @@ class Options:
             IN, LN_C (the channels of each pixel), LN_CHW (with a weight per element), BN:16 (16 images per statistic),
             RMS, DyT, Derf, BRN (batch renorm), FrozenBN, none; WS+GN standardizes the weights of the convolutions, too;
             own is the network as it is; my_norms.py:MyNorm is a layer of your own.
-        seeds: runs per arm, at most: an arm is out as soon as it is behind for certain. More later, with the same
+        seeds: runs per arm, at most: an arm drops out as soon as it is reliably behind. More later, with the same
             output, go on from those that are finished.
         margin: a difference that does not matter to you, in percentage points; the race also ends when the arms that
             are left differ by less.
@@ -158,9 +158,9 @@ def compare(
 ) -> None:
     """Which normalization should a network use? Train it with each in turn, with several seeds, and answer.
 
-    Each arm first gets a learning rate of its own, chosen on held-out training images. If you stop it, in whatever way,
-    the same command resumes. Without a network it takes a small one of its own on small digits, which needs a few
-    minutes, to show what it does.
+    Each normalization, an arm of the comparison, first gets a learning rate of its own, chosen on held-out training
+    images. If you stop it, the same command resumes. Without a network it shows what it does in a few minutes, with a
+    small network on small digits.
     """
     from normbench import comparison
     from normbench.checking import price_text
@@ -397,7 +397,7 @@ def _in_one_line(error: Exception) -> str:
 
         if is_out_of_memory(error):
             reason = (str(error).strip() or "Python has none left").splitlines()[0]
-            return f"there is not enough memory for this training: {reason}"
+            return f"there is not enough memory for this run: {reason}"
     return ""
 
 

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from arrays import write_npz
 from made_up import made_up_run
 
 from normbench.data import Dataset, load
@@ -27,6 +28,21 @@ def few_digits(digits) -> Dataset:
 @pytest.fixture(scope="session")
 def mnist() -> Dataset:
     return load("mnist")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    return load("mine", write_npz(tmp_path))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    import torchvision
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried a mirror, got:\n<no network>\n")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", refuse)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def other_test_set(data):
 )
 def test_another_training_s_checkpoint_is_refused(few_digits, checkpoint, change, differs):
     data = change.get("data", lambda data: data)(few_digits)
-    with pytest.raises(ValueError, match=rf"checkpoint\.pt belongs to a training with another {differs}; delete it"):
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt belongs to a run with another {differs}; delete it"):
         trained(change.get("recipe", SHORT), data, checkpoint, change.get("net"))
 
 

@@ -140,7 +140,7 @@ def die(*_, **__):
 @needs_ray
 def test_workers_that_die_again_and_again(few_digits, tmp_path, address, shipped):
     engine = on_ray(1, address, retries=0, modules=[made_up])
-    with pytest.raises(BrokenProcessPool, match=r"^Ray gave a training up: .*died.*") as caught:
+    with pytest.raises(BrokenProcessPool, match=r"^Ray gave up a run: .*died.*") as caught:
         run_all(RECIPES, few_digits, tmp_path / "runs.jsonl", Trainer("dying", build, die), engine=engine)
     assert "\n" not in str(caught.value) and read(tmp_path / "runs.jsonl") == []
 

@@ -81,7 +81,7 @@ def compare(
     epochs, weight_decay, norm, device and split; what has a default there is handed over only if you give it
     here. It returns a score; or an array of one score per test example, for intervals that speak of new examples too
     (of bool: right or wrong); or a dict of several, of which the first decides. Rates are chosen with
-    split="validation" if it takes `split`, else by a training with a seed of its own. A function that raises fails its
+    split="validation" if it takes `split`, else by a run with a seed of its own. A function that raises fails its
     arm, with the reason.
 
     Args:

@@ -20,14 +20,14 @@ from normbench.source import known_or_unique
 from normbench.training import Recipe, Run
 from normbench.training.provenance import commit, versions
 
-RATES_TRIED = " (rates)"  # ends the name of trainings that choose a rate, where the function takes no `split`
+RATES_TRIED = " (rates)"  # ends the name of runs that choose a rate, where the function takes no `split`
 TAKEN = ("lr", "seed", "batch_size", "epochs", "weight_decay", "norm", "device", "split")
 Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
 class OwnTraining:
-    """Trainings by a function of the user's own, which knows its data: `run_all` takes it in the place of a data set.
+    """Runs by a function of the user's own, which knows its data: `run_all` takes it in the place of a data set.
 
     The function is called as `function(net, lr=…, seed=…)`: the network on the device, in training mode, then whichever
     of `TAKEN` it names. What has a default there is handed over only where it was asked for. It returns a score, an
@@ -37,7 +37,7 @@ class OwnTraining:
         function: the function, or its name: "file.py:function" or "package.module:function".
         asked: the options that were asked for, by name.
         version: stands for the function's source in what runs are known by.
-        chooses: whether these trainings choose a learning rate.
+        chooses: whether these runs choose a learning rate.
         inputs: some inputs of the network, (n, …); None where none were given.
         at: the device.
     """
@@ -127,7 +127,7 @@ class OwnTraining:
         return replace(self, at=str(device))
 
     def choosing(self) -> "OwnTraining":
-        """Return the trainings that choose a learning rate."""
+        """Return the runs that choose a learning rate."""
         return replace(self, chooses=True)
 
 

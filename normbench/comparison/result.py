@@ -257,7 +257,7 @@ class Comparison:
         network: str = "your network",
         data: str = "your data",
     ) -> "Comparison":
-        """Compare trainings that someone has done already, with whatever tool: a row of the table for each.
+        """Compare finished runs of any tool: a row of the table for each.
 
         Args:
             frame: the table.
@@ -300,7 +300,7 @@ class Comparison:
         """Say on what each arm's learning rate was chosen; "" if none was."""
         names = {arm.runs[0].dataset for result in self.results for arm in result.tried.values()}
         if any(name.endswith(RATES_TRIED) for name in names):
-            return "by a training with a seed of its own, scored on the same examples"
+            return "by a run with a seed of its own, scored on the same examples"
         things = next((arm.runs[0].things for arm in self.arms.values()), "images")
         return (f"on held-out {things}" if self.is_built_in else "on the validation split") if names else ""
 

@@ -1,4 +1,4 @@
-"""A table of trainings that someone has done becomes runs."""
+"""A table of finished runs, made by any tool, becomes runs."""
 
 import math
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def runs_of_table(
         runs.append(_run(Recipe(_norm(name), seed=_seed(seeds.iloc[i])), values, scores[0], data))
     twice = [run.recipe for i, run in enumerate(runs) if run.recipe in {other.recipe for other in runs[:i]}]
     if twice:
-        raise ValueError(f"{twice[0].label} has seed {twice[0].seed} twice; a row is a training")
+        raise ValueError(f"{twice[0].label} has seed {twice[0].seed} twice; a row is a run")
     if len({run.recipe.norm for run in runs}) < 2:
         raise ValueError(f"column {arm!r} has {len(set(frame[arm]))} different values; two or more are compared")
     return runs

@@ -110,7 +110,7 @@ def warp(images: Tensor, matrices: Tensor, *, grey: bool) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="zeros" if grey else "reflection", align_corners=False)
 
 
-@lru_cache(maxsize=8)  # a training needs one; its recorded step, if on a GPU, reads it as long as it runs
+@lru_cache(maxsize=8)  # a run needs one; its recorded step, if on a GPU, reads it as long as it runs
 def _pixel_coordinates(height: int, width: int, device: torch.device) -> Tensor:
     """Return homogeneous coordinates (x, y, 1) of the pixel centres, in [-1, 1]: float (3, H * W)."""
     x = (2 * torch.arange(width, device=device) + 1) / width - 1

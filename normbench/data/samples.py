@@ -207,7 +207,7 @@ class Samples:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of what a training depends on besides network and recipe; of its own where it cannot be known."""
+        """A checksum of what a run depends on besides network and recipe; of its own where it cannot be known."""
         functions = [each for each in (self.loss, self.metric) if callable(each)]
         known = self.version or source_checksum([*functions, *map(_whole, (self.train, self.test))])
         if not known:

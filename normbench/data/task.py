@@ -16,7 +16,7 @@ class Task(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A checksum of all that a training depends on besides network and recipe; "" where it cannot be known."""
+        """A checksum of all that a run depends on besides network and recipe; "" where it cannot be known."""
 
     @property
     def device(self) -> torch.device:

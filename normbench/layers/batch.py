@@ -124,7 +124,7 @@ class BatchRenorm(_OwnInTraining):
         self.opening = (200, 2000)
 
     def plan(self, steps: int) -> None:
-        """Open the limits between 4 and 30 % of so many training steps, as the paper does in its trainings."""
+        """Open the limits between 4 and 30 % of so many training steps, as the paper does in its runs."""
         self.opening = (round(0.04 * steps), max(1, round(0.3 * steps)))
 
     @torch.jit.unused

@@ -1,4 +1,4 @@
-"""Many trainings: the file of finished runs, who trains what is missing, and the runs as arms, tables and words."""
+"""Many runs: the file of finished runs, who trains what is missing, and the runs as arms, tables and words."""
 
 from normbench.runs.arm import Arm, Arms, arms, frame
 from normbench.runs.cluster import on_ray

@@ -12,9 +12,9 @@ from normbench.training import Recipe
 
 
 class Claims:
-    """Locks on trainings: one file each, in a folder beside the file of runs (PATH.claims).
+    """Locks on runs: one file each, in a folder beside the file of runs (PATH.claims).
 
-    The locks belong to the process: when it ends, however it ends, they are free. `purpose` tells trainings of one
+    The locks belong to the process: when it ends, however it ends, they are free. `purpose` tells runs of one
     recipe apart that do not stand for each other, such as those on different data.
     """
 
@@ -28,7 +28,7 @@ class Claims:
         return self._locks.keys()
 
     def take(self, recipe: Recipe) -> bool:
-        """Lock a training; return False where someone else has it. Raises OSError where locks cannot be made."""
+        """Lock a run; return False where someone else has it. Raises OSError where locks cannot be made."""
         name = sha256(f"{self._purpose} {recipe!r}".encode()).hexdigest()[:16]
         lock = FileLock(self._folder / f"{name}.lock", thread_local=False)
         while True:
@@ -43,7 +43,7 @@ class Claims:
             return True
 
     def give_back(self, recipe: Recipe) -> None:
-        """Unlock a training, and remove its file."""
+        """Unlock a run, and remove its file."""
         # A process that has opened the file already may lock it after its removal, and yet another its successor. What
         # they do next is to look whether the run is stored.
         lock = self._locks.pop(recipe)

@@ -37,16 +37,16 @@ def on_ray(
     The cluster's nodes are sent normbench's code, and need what it depends on.
 
     Args:
-        workers: how many trainings run at once, each on one core; by default as many as the cluster has room for.
+        workers: how many runs are done at once, each on one core; by default as many as the cluster has room for.
         address: that of a cluster to join: host:port, or "auto" for the one that this machine is part of. Without
             one, a cluster of this machine alone is started and ended.
-        gpus: the fraction of a GPU that each training gets.
-        retries: how often a training whose worker dies is tried again.
+        gpus: the fraction of a GPU that each run gets.
+        retries: how often a run whose worker dies is tried again.
         modules: modules of your own that are sent too, such as the one that builds the network.
 
     Raises ValueError for numbers out of range; the engine raises ValueError where Ray is not installed, the cluster
-    cannot be joined or has no such GPU, BrokenProcessPool where a training's workers died once too often, and what
-    a training raises.
+    cannot be joined or has no such GPU, BrokenProcessPool where a run's workers died once too often, and what
+    a run raises.
     """
     if (workers is not None and workers < 1) or not gpus >= 0:
         raise ValueError(f"workers must be at least 1 and gpus at least 0, got {workers} and {gpus:g}")
@@ -79,8 +79,8 @@ class _OnRay(KeepingEngine):
                 self.close()
                 cause = getattr(error, "cause", error)
                 if not isinstance(cause, ray.exceptions.RayError):
-                    raise cause from None  # what the training raised; Ray's own has the worker's traceback for a text
-                raise BrokenProcessPool(f"Ray gave a training up: {_in_one_line(cause)}") from None
+                    raise cause from None  # what the run raised; Ray's own has the worker's traceback for a text
+                raise BrokenProcessPool(f"Ray gave up a run: {_in_one_line(cause)}") from None
             except BaseException:  # Ctrl-C too: what has begun would go on
                 self.close()
                 raise
@@ -100,10 +100,10 @@ class _OnRay(KeepingEngine):
         return self._there[-1][1]
 
     def _room(self, resources: dict[str, float]) -> int:
-        """How many trainings the cluster has room for. Raises ValueError where it has too few GPUs for a single one."""
+        """How many runs the cluster has room for. Raises ValueError where it has too few GPUs for a single one."""
         if self.gpus > resources.get("GPU", 0):
             raise ValueError(
-                f"each training is to have {self.gpus:g} GPU, but the Ray cluster has {resources.get('GPU', 0):g}"
+                f"each run is to have {self.gpus:g} GPU, but the Ray cluster has {resources.get('GPU', 0):g}"
             )
         by_gpus = resources["GPU"] / self.gpus if self.gpus else math.inf
         return max(1, int(min(resources.get("CPU", 1), by_gpus)))

@@ -29,7 +29,7 @@ def details(arms: Collection[Arm]) -> str:
 
 
 def lengths(runs: Iterable[Run]) -> str:
-    """Return how long the trainings are: "1 epoch", "20 epochs", "1 to 32 epochs"."""
+    """Return how long the runs are: "1 epoch", "20 epochs", "1 to 32 epochs"."""
     epochs = sorted({run.recipe.epochs for run in runs})
     return count(epochs[0], "epoch") if len(epochs) == 1 else f"{_from_to(epochs)} epochs"
 

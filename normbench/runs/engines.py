@@ -1,4 +1,4 @@
-"""Ways to carry out many trainings on this machine: one after another, or side by side in processes.
+"""Ways to carry out many runs on this machine: one after another, or side by side in processes.
 
 An engine takes recipes one by one, as it has room for them, and yields runs in the order they are finished. One that
 starts something, such as worker processes, keeps it for several calls within `opened`.
@@ -64,9 +64,9 @@ def local(workers: int = 1) -> Engine:
 
 
 def usual_workers(data: Task) -> int:
-    """Return how many trainings side by side were measured to be fastest.
+    """Return how many runs side by side were measured to be fastest.
 
-    Networks for small grey images leave a second thread little to do, so that as many trainings as there are threads
+    Networks for small grey images leave a second thread little to do, so that as many runs as there are threads
     finish sooner; those for colour images use the threads well in turn. On a GPU, and by a function of the user's own,
     in turn.
     """
@@ -74,10 +74,10 @@ def usual_workers(data: Task) -> int:
 
 
 def threads_each(workers: int, data: Task | None = None) -> int:
-    """Return how many of this process's threads a training gets beside others, so many at once.
+    """Return how many of this process's threads a run gets beside others, so many at once.
 
     One of small grey images gets one thread, however many are free: the number changes how sums are rounded, and so
-    each training's numbers are the same whoever trains, also on Ray. Others share the threads, for which they have use.
+    each run's numbers are the same whoever trains, also on Ray. Others share the threads, for which they have use.
     """
     return 1 if data is not None and _has_little_work(data) else max(1, torch.get_num_threads() // workers)
 
@@ -101,7 +101,7 @@ def threads_of_a_worker(workers: int, data: Task | None = None) -> Iterator[None
 
 
 def as_finished(submit: Callable[[Recipe], "Future[T]"], recipes: Iterable[Recipe], at_once: int) -> Iterator[T]:
-    """Yield the results as they are finished, with `at_once` trainings under way at any time."""
+    """Yield the results as they are finished, with `at_once` runs under way at any time."""
     left, running = iter(recipes), set[Future[T]]()
     while running := running | {submit(recipe) for recipe in islice(left, at_once - len(running))}:
         done, running = wait(running, return_when=FIRST_COMPLETED)

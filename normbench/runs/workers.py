@@ -134,7 +134,7 @@ def _hand_over(trainer: Trainer, data: Task, file: str) -> None:
 
 
 # To glibc: keep freed memory. A step's tensors are asked for anew in the next step, and pages that had been given back
-# cost a fault each, which takes 4 % of a training on CIFAR-10.
+# cost a fault each, which takes 4 % of a run on CIFAR-10.
 KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
@@ -147,7 +147,7 @@ def _spawning() -> Iterator[None]:
 
     Ctrl-C is blocked until the worker is ready, and glibc keeps freed memory. The user's script is hidden:
     multiprocessing has each worker run it again, for the sake of its functions, and without
-    `if __name__ == "__main__":` that would start the trainings there too.
+    `if __name__ == "__main__":` that would start the runs there too.
     """
     script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None

@@ -1,4 +1,4 @@
-"""A file with everything that the next epoch of a training depends on."""
+"""A file with everything that the next epoch of a run depends on."""
 
 import io
 import os
@@ -40,7 +40,7 @@ class Checkpoint:
     def restore(self) -> tuple[list[dict[str, float]], float]:
         """Bring everything to where the file left it; return its history and its seconds, [] and 0 without a file.
 
-        Raises ValueError where the file is broken or belongs to another training, OSError where it cannot be read.
+        Raises ValueError where the file is broken or belongs to another run, OSError where it cannot be read.
         """
         if not (self.path and self.path.exists()):
             return [], 0.0
@@ -58,9 +58,7 @@ class Checkpoint:
                 return history, float(state["seconds"])
         except Exception as error:  # loading what is no checkpoint can raise almost anything
             raise ValueError(f"{self.path} is broken; delete it to start anew") from error
-        raise ValueError(
-            f"{self.path} belongs to a training with another {', '.join(changed)}; delete it to start anew"
-        )
+        raise ValueError(f"{self.path} belongs to a run with another {', '.join(changed)}; delete it to start anew")
 
     def save(self, history: Sequence[Mapping[str, float]], seconds: float) -> None:
         """Renew the file, in one step: a stop at any moment leaves the one before or the new one.

@@ -58,7 +58,7 @@ def train(
         recorded: whether a GPU's steps are recorded as a CUDA graph: for networks that do the same at every call.
 
     Raises ValueError where the batch is larger than the training set, where `net` cannot be trained or returns
-    something else, and where the checkpoint is broken or belongs to another training; FloatingPointError where the loss
+    something else, and where the checkpoint is broken or belongs to another run; FloatingPointError where the loss
     stops being finite; OSError where the checkpoint cannot be written.
     """
     used = data.first(recipe.images)
@@ -166,7 +166,7 @@ def _epochs(
     if optimizers.steps != len(history) * (len(optimizers.rates) // recipe.epochs):
         raise ValueError(f"{saved.path} is broken; delete it to start anew")
     started = time.perf_counter() - seconds_before
-    if len(history) == recipe.epochs:  # the checkpoint is that of a finished training
+    if len(history) == recipe.epochs:  # the checkpoint is that of a finished run
         course.test()
     bar = epochs_bar(recipe.epochs, recipe.label, progress, done=len(history))
     for epoch in bar:

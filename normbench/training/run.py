@@ -1,4 +1,4 @@
-"""A finished training: what came out, and what it was made with."""
+"""A finished run: what came out, and what it was made with."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ ON_SAMPLES, BY_FUNCTION, FROM_TABLE = "samples", "function", "table"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished training.
+    """A finished run.
 
     Attributes:
         recipe: the normalization and the training.

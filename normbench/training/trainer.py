@@ -37,9 +37,9 @@ class Trainer:
     is_of_a_user: bool = False
 
     def __call__(self, recipe: Recipe, data: Task, progress: bool = True) -> Run:
-        """Build the network and train it; a training that diverges or runs out of memory is a run with a `failure`.
+        """Build the network and train it; a run that diverges or runs out of memory is a run with a `failure`.
 
-        So one of many trainings can fail without ending the others.
+        So one of many runs can fail without ending the others.
         """
         net = self.build(recipe, data)
         try:
@@ -61,7 +61,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def failed_run(net: nn.Module, data: Task, recipe: Recipe, failure: str) -> Run:
-    """Make the run of a training that has no result, with the reason."""
+    """Return the run that has no result, with the reason."""
     return Run(
         recipe=recipe,
         dataset=data.name,
