@@ -56,7 +56,7 @@ def crop_flip_matrices(n: int, size: tuple[int, int], generator: torch.Generator
 
 
 def mirrored_in_turn(matrices: Tensor, images: Tensor, epoch: int, seed: int) -> Tensor:
-    """Mirror each image in every other epoch instead of by lot: float (n, 2, 3), `matrices` with another mirroring.
+    """Mirror each image in every other epoch instead of at random: float (n, 2, 3), `matrices` with another mirroring.
 
     By lot many images are seen the same way in two epochs that follow; in turn none is (Jordan 2024, arXiv:2404.00498,
     "alternating flip"). Only in which epoch an image begins is drawn, from the seed.
