@@ -209,7 +209,7 @@ class _Progress:
     def tell(self, run: Run) -> None:
         """Print the run's arm, seed and score, how many trainings are done, and about how long the rest will take."""
         total, left = len(self._wanted.recipes), len(self._wanted.missing())
-        pace = (time.monotonic() - self._started) / max(1, self._to_do - left)  # seconds per training
+        pace = (time.monotonic() - self._started) / max(1, self._to_do - left)  # seconds per run
         rest = f", about {duration(pace * left)} left" if left else ""
         score = run.failure or (f"{run.score:.2f} %" if run.unit else f"{run.measure} {run.score:.4g}")
         label = self._labels[replace(run.recipe, seed=0)]
