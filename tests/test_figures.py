@@ -310,3 +310,11 @@ def test_two_arms_at_one_batch_size_are_two_lines():
     one, two = labelled(axes).values()
     assert one.get_ydata() == pytest.approx(91 + SPREAD.mean()) and two.get_ydata() == pytest.approx(92 + SPREAD.mean())
     assert one.get_label() != two.get_label()
+
+
+def test_the_rates_that_were_chosen_are_ringed():
+    made = arms_of(RATES)
+    (axes,) = figures.plot_rates(made, list(made)[:2]).axes
+    rings = [line for line in axes.lines if line.get_gid() == "chosen"]
+    assert [ring.get_xdata()[0] for ring in rings] == [recipe.lr for recipe in list(made)[:2]]
+    assert "Ringed" not in figures.plot_rates(made).get_supxlabel()

@@ -24,15 +24,22 @@ IN_WORDS = {"none": "the network without normalization", OWN: "the unchanged net
 
 def answer(result: "Result") -> str:
     """Say what to take, how sure that is, and what would make it surer."""
-    sentences = [
-        headline(result),
-        *_more_of_the_best(result),
-        *_behind(result),
-        *_failures(result),
-        *_in_one_run(result),
-        *_twins(result),
-    ]
-    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
+    return " ".join([_capital(headline(result)), *paragraphs(result)])
+
+
+def paragraphs(result: "Result") -> list[str]:
+    """Say more than the headline: of the best, of those that are behind, of failures, of losses and of single runs."""
+    parts = (
+        _more_of_the_best(result),
+        _behind(result),
+        _failures(result),
+        [*_losses(result), *_in_one_run(result), *_twins(result)],
+    )
+    return [" ".join(map(_capital, part)) for part in parts if part]
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def headline(result: "Result") -> str:
@@ -162,6 +169,14 @@ def why_it_fails(result: "Result", arm: Recipe) -> str:
     return f"of {count(runs, 'run')}, {_listed(parts)}"
 
 
+def _losses(result: "Result") -> list[str]:
+    """Say the test losses, which often tell apart what accuracies do not."""
+    known = {arm.recipe: loss for arm in result.ranked if (loss := result.loss(arm)) is not None}
+    if len(known) < 2:
+        return []
+    return [f"Mean test loss: {', '.join(f'{_said(result, arm)} {fixed(loss, 3)}' for arm, loss in known.items())}."]
+
+
 def _in_one_run(result: "Result") -> list[str]:
     """Say how often each would be the best, if each were trained once."""
     steady = [arm for arm in result.ranked if arm.recipe not in result.verdict.fails]
@@ -198,7 +213,7 @@ def _cheapest(result: "Result", tied: Sequence[Arm]) -> list[str]:
 
 def _said(result: "Result", recipe: Recipe) -> str:
     """Name an arm in a sentence, in which "none" would say something else."""
-    label = result.labels[recipe]
+    label = result.named(recipe)
     return IN_WORDS.get(label, label) if label == recipe.norm else label
 
 
@@ -210,14 +225,7 @@ def _mean(result: "Result", arm: Arm) -> str:
 
 
 def _points(result: "Result", lead: Difference) -> str:
-    return f"{_distance(result, lead.estimate)} (95 % interval {span(_possible(result, lead), result.measure.digits)})"
-
-
-def _possible(result: "Result", lead: Difference) -> Difference:
-    """Cut an interval to where differences can lie: those of accuracies to 100 points."""
-    low, high = result.measure.bounds
-    low, high = np.clip([lead.low, lead.high], low - high, high - low)
-    return Difference(lead.estimate, float(low), float(high), lead.p)
+    return f"{_distance(result, lead.estimate)} (95 % interval {span(result.possible(lead), result.measure.digits)})"
 
 
 def _distance(result: "Result", value: float) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normbench.comparison import cells
 from normbench.comparison.answer import headline
 from normbench.comparison.race import Rules
 from normbench.data import title
 from normbench.files import write_whole
 from normbench.runs import Arm
-from normbench.words import fixed
 
 if TYPE_CHECKING:
     from normbench.comparison.result import Comparison, Result
@@ -71,6 +71,8 @@ def _arm(result: "Result", arm: Arm) -> dict[str, Any]:
     learned, runs = standing.learned.get(arm.recipe, (len(arm.succeeded), len(arm.runs)))
     return {
         "label": result.labels[arm.recipe],
+        "parameters": arm.runs[0].parameters or None,
+        "test_loss": result.loss(arm),
         "norm": arm.recipe.norm,
         "groups": result.groups.get(arm.recipe.norm),
         "mean": _number(mean.estimate if mean else None),
@@ -139,26 +141,20 @@ def to_markdown(comparison: "Comparison") -> str:
 
 def _table(comparison: "Comparison", result: "Result") -> str:
     rates = ["learning rate"] if comparison.has_rates else []
-    rows = [["normalization", f"test {result.measure.title}", "behind the first", "learned", *rates]]
+    loss = ["test loss"] if any(result.loss(arm) is not None for arm in result.ranked) else []
+    step = ["ms per step"] if result.step_seconds else []
+    rows = [["normalization", f"test {result.measure.title}", "behind the first", "learned", *loss, *rates, *step]]
     for arm in result.ranked:
-        learned, runs = result.standing.learned[arm.recipe]
-        rate = [f"{arm.recipe.lr:g}"] if rates else []
-        rows.append([result.labels[arm.recipe], *_values(result, arm), f"{learned} of {runs}", *rate])
+        more = [cells.loss(result, arm)] if loss else []
+        more += [f"{arm.recipe.lr:g}"] if rates else []
+        more += [cells.milliseconds(result, arm)] if step else []
+        usual = (cells.mean(result, arm), cells.behind(result, arm), cells.learned(result, arm))
+        rows.append([result.named(arm.recipe), *usual, *more])
+    empty = [""] * len(loss + rates + step)
     rows += [
-        [result.labels[recipe], "–", "–", reason, *[""] * len(rates)] for recipe, reason in result.failures.items()
+        [result.named(recipe), cells.UNKNOWN, cells.UNKNOWN, reason, *empty]
+        for recipe, reason in result.failures.items()
     ]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|---|" + "--:|" * (len(rows[0]) - 1))
     return "\n".join(lines)
-
-
-def _values(result: "Result", arm: Arm) -> list[str]:
-    """The mean with its interval, and how far it is behind the first arm."""
-    digits, mean, lead = result.measure.digits, result.mean(arm), result.standing.leads.get(arm.recipe)
-    if mean is None:
-        return ["–", "–"]
-    ends = f" ({fixed(mean.low, digits)} to {fixed(mean.high, digits)})" if math.isfinite(mean.low) else ""
-    behind = (
-        f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})" if lead else "–"
-    )
-    return [f"{fixed(mean.estimate, digits)}{ends}", behind]

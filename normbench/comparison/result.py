@@ -1,5 +1,6 @@
 """What a comparison found: the arms of each batch size, and how far apart they are."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,24 +122,59 @@ class Result:
         """How far the better of each pair is ahead, with the race's interval; without those that have one score."""
         return self.standing.pairs
 
+    def named(self, recipe: Recipe) -> str:
+        """Return the label of an arm, with the number of groups that group norm got if nobody asked for one."""
+        label, groups = self.labels[recipe], self.groups.get(recipe.norm)
+        return label.replace("GN", f"GN ({groups} group{'s' * (groups != '1')})", 1) if groups else label
+
     def mean(self, arm: Arm) -> Interval | None:
         """The mean score of an arm's runs that learned, with its interval for new seeds; None if none did.
 
-        The interval is that of the race, true whenever it ends, and lies where scores can lie; nan for a single run.
+        The interval is that of the race, true whenever it ends, and lies where scores can lie; nan for a single run,
+        and where so few runs scatter so widely that it would be all that is possible.
         """
         found = self.standing.means.get(arm.recipe)
         if found is None:
             return None
-        low, high = self.measure.bounds
-        ends = sorted(self.measure.sign * end for end in (found.low, found.high))
-        return Interval(self.measure.sign * found.estimate, max(low, ends[0]), min(high, ends[1]))
+        least, most = self.measure.bounds
+        low, high = sorted(self.measure.sign * end for end in (found.low, found.high))
+        if low < least and high > most:
+            low = high = math.nan
+        return Interval(self.measure.sign * found.estimate, max(low, least), min(high, most))
+
+    def possible(self, lead: Difference) -> Difference:
+        """Cut a lead's interval to where differences can lie: those of accuracies within 100 points."""
+        least, most = self.measure.bounds
+        low, high = np.clip([lead.low, lead.high], least - most, most - least)
+        return Difference(lead.estimate, float(low), float(high), lead.p)
+
+    def judged(self, arm: Arm) -> np.ndarray:
+        """The scores of the runs that the race has judged, (runs,), nan for those that failed or did not learn."""
+        runs = self.standing.learned.get(arm.recipe, (0, len(arm.runs)))[1]
+        sample = samples({arm.recipe: arm}, self.measure, self.chance)[arm.recipe]
+        rules = rules_for(self.rules or Rules(len(arm.runs)), self.measure)
+        return self.measure.sign * sample.first(runs, rules.collapsed).scores
 
     def learned(self, arm: Arm) -> np.ndarray:
         """The scores of the runs that learned, (runs,)."""
-        sample = samples({arm.recipe: arm}, self.measure, self.chance)[arm.recipe]
-        rules = rules_for(self.rules or Rules(len(arm.runs)), self.measure)
-        scores = sample.first(len(arm.runs), rules.collapsed).scores
-        return self.measure.sign * scores[np.isfinite(scores)]
+        scores = self.judged(arm)
+        return scores[np.isfinite(scores)]
+
+    @cached_property
+    def of_learned(self) -> Arms:
+        """The arms with those of their runs alone that learned, without arms that have none."""
+        kept = {
+            recipe: tuple(run for run, score in zip(arm.runs, self.judged(arm)) if math.isfinite(score))
+            for recipe, arm in self.arms.items()
+        }
+        return {recipe: Arm(recipe, runs) for recipe, runs in kept.items() if runs}
+
+    def loss(self, arm: Arm) -> float | None:
+        """The mean test loss of the runs that learned; None if it is what the arms are judged by, or is not known."""
+        if self.measure.key == "test_loss" or arm.recipe not in self.of_learned:
+            return None
+        kept = self.of_learned[arm.recipe]
+        return kept.summary("test_loss").mean if all("test_loss" in run.last for run in kept.runs) else None
 
     @property
     def answer(self) -> str:
@@ -155,10 +191,10 @@ class Result:
 
         return pd.DataFrame(
             {
-                "pair": f"{self.labels[a]} − {self.labels[b]}",
+                "pair": f"{self.named(a)} − {self.named(b)}",
                 "points": lead.estimate,
-                "low": lead.low,
-                "high": lead.high,
+                "low": self.possible(lead).low,
+                "high": self.possible(lead).high,
                 "first wins": superiority(*(self.measure.sign * self.learned(self.arms[arm]) for arm in (a, b))),
             }
             for (a, b), lead in self.leads.items()

@@ -115,10 +115,11 @@ def unlearned(arms: Iterable[Arm]) -> float:
 
 
 @styled
-def plot_rates(arms: Arms) -> Figure:
+def plot_rates(arms: Arms, chosen: Iterable[Recipe] = ()) -> Figure:
     """Plot accuracy against learning rate: a dot per run, and a line through the means of arms that differ in it alone.
 
-    Runs that failed or have not learned are counted at the foot of the axes, and are in no mean.
+    Runs that failed or have not learned are counted at the foot of the axes, and are in no mean. Arms that were
+    `chosen` are ringed.
     """
     too_low = unlearned(arms.values())
     learned = {arm.recipe: np.where(arm.last() > too_low, arm.last(), np.nan) for arm in arms.values()}
@@ -126,8 +127,13 @@ def plot_rates(arms: Arms) -> Figure:
     axes.margins(y=0.12)
     marks = ". ×1/3: one of three failed, or has less than half of the best"
     note = DOTS_AND_LINES + (marks if np.isnan(np.concatenate(list(learned.values()))).any() else "")
+    ringed = [recipe for recipe in chosen if recipe in arms and len(finished(learned[recipe]))]
+    note += ". Ringed: chosen" if ringed else ""
     caption(figure, f"{measured(arms)} (%) by learning rate", note, conditions(arms.values()))
     lines = lines_by(axes, arms, lambda arm: learned[arm.recipe], "lr")
+    ring: dict[str, Any] = {"color": plt.rcParams["text.color"], "markerfacecolor": "none", "gid": "chosen"}
+    for recipe in ringed:
+        axes.plot([recipe.lr], [finished(learned[recipe]).mean()], "o", markersize=14, **ring)
     rates = Counter(recipe.lr for recipe in arms)
     log_scale(axes.xaxis, sorted(rate for rate in rates if len(lines) == 1 or _has_a_tick(rate, rates)))
     axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)  # also where nothing learned

@@ -17,6 +17,7 @@ SVG_OF_A_PAGE = {  # what matplotlib writes, and what a page that holds several 
     r"font-family: [^;\"]*": "font-family: inherit",
     f"{INK}|#000000": "currentColor",
     "#e6e6e6": "#88888833",
+    "fill: #ffffff": "fill: Canvas",  # of empty markers: the ground of the page
     GREY: "#888888",
 }
 
