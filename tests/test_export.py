@@ -32,7 +32,7 @@ def test_a_dict_is_json_and_says_what_the_answer_says(tmp_path):
     assert first["behind_the_first"] is None and first["mean"] == pytest.approx(90.1)
     assert second["out"] == {"after_seeds": 3, "because": "behind"} and second["behind_the_first"]["low"] > 0
     save(found, tmp_path)
-    assert settings(stored(tmp_path))[128]["chance"] == 11.35 and not settings(stored(tmp_path / "nowhere"))
+    assert settings(stored(tmp_path))[128]["race"]["chance"] == 11.35 and not settings(stored(tmp_path / "nowhere"))
 
 
 def test_markdown_has_a_row_per_arm():

@@ -110,9 +110,9 @@ def stored(folder: Path) -> Mapping[str, Any]:
 
 
 def settings(answer: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """Return what the races of a stored answer were held under, by batch size; none if that is not known."""
+    """Return what a stored answer says of each race and its arms, by batch size; nothing if that is not known."""
     try:
-        return {result["batch_size"]: result["race"] for result in answer["results"] if result["race"]}
+        return {result["batch_size"]: result for result in answer["results"] if result["race"] and result["arms"]}
     except (KeyError, TypeError):
         return {}
 

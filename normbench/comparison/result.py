@@ -206,12 +206,13 @@ def why_no_result(arm: Arm) -> str:
     return ", ".join(f"{n} of {len(arm.runs)} runs {failure}" for failure, n in arm.failures.items())
 
 
-def _held_under(result: Result, race: Mapping[str, Any] | None) -> Result:
-    """Return the result with the settings of its race, as answer.json has them."""
-    if race is None:
+def _held_under(result: Result, known: Mapping[str, Any] | None) -> Result:
+    """Return the result with the settings of its race and the groups of its networks, as answer.json has them."""
+    if known is None:
         return result
+    race, groups = known["race"], {arm["norm"]: arm["groups"] for arm in known["arms"] if arm.get("groups")}
     far_behind = frozenset(recipe for recipe in result.arms if result.labels[recipe] in race["far_behind"])
-    how = {"chance": race["chance"], "far_behind": far_behind, "stopped": race["out_of_time"]}
+    how = {"chance": race["chance"], "far_behind": far_behind, "stopped": race["out_of_time"], "groups": groups}
     return replace(result, rules=rules_of(race), **how)
 
 
