@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader
 
 from normbench import words
 from normbench.checking import price_table
+from normbench.comparison import cells
 from normbench.comparison.answer import headline
 from normbench.comparison.next_step import next_step
 from normbench.comparison.pictures import folded, mean_in_words, named, picture_rows, race_in_words
@@ -86,7 +87,7 @@ def _head(comparison: "Comparison", result: "Result") -> list[str]:
 
 
 def _has_loss(result: "Result") -> bool:
-    return all("test_loss" in run.last for arm in result.arms.values() for run in arm.succeeded)
+    return any(result.loss(arm) is not None for arm in result.ranked)
 
 
 def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
@@ -98,8 +99,9 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
     wins = f"{superiority(scores, best):.0%}" if arm is not first and min(len(scores), len(best)) > 1 else "–"
     behind = "–"
     if lead is not None:
+        lead = result.possible(lead)
         behind = f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})"
-    loss = [fixed(arm.summary("test_loss").mean, 3) if arm.succeeded else "–"] if _has_loss(result) else []
+    loss = [cells.loss(result, arm)] if _has_loss(result) else []
     rates = [f"{arm.recipe.lr:g}"] if comparison.has_rates else []
     rates += [f"{arm.recipe.weight_decay:g}"] * result.has_decays
     seconds = float(np.mean([run.seconds for run in arm.runs]))

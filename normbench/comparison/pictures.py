@@ -4,8 +4,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from normbench.comparison.answer import headline
 from normbench.comparison.race import Ending
 from normbench.runs import Arm, Arms
@@ -37,14 +35,15 @@ def folded(comparison: "Comparison") -> "dict[str, Figure]":
     """Draw scores by batch size, curves, and the rates tried, by title."""
     from normbench import figures  # drawing is loaded when something is drawn
 
-    several_sizes = len({recipe.batch_size for recipe in comparison.arms}) > 1
-    drawn = {"Accuracy by batch size": figures.plot_by_batch_size(comparison.arms)} if several_sizes else {}
+    everywhere = {recipe: arm for result in comparison.results for recipe, arm in result.of_learned.items()}
+    several_sizes = len({recipe.batch_size for recipe in everywhere}) > 1
+    drawn = {"Accuracy by batch size": figures.plot_by_batch_size(everywhere)} if several_sizes else {}
     for batches, result in comparison.titled.items():
-        learned = {recipe: arm for recipe, arm in result.arms.items() if arm.succeeded}
-        if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.succeeded):
+        learned = result.of_learned
+        if learned and all("train_accuracy" in run.last for arm in learned.values() for run in arm.runs):
             drawn[f"Curves{batches}"] = figures.plot_seeds(learned)
         if rates := _without_decays(result.tried):
-            drawn[f"Learning rates tried{batches}"] = figures.plot_rates(rates)
+            drawn[f"Learning rates tried{batches}"] = figures.plot_rates(rates, result.arms)
     return drawn
 
 
@@ -67,7 +66,7 @@ def _row(result: "Result", arm: Arm) -> "Row":
     said = "" if out is None else "its runs fail" if out.fails else "behind"
     if lead is not None and said == "behind":
         said += f" by {fixed(lead.estimate, result.measure.digits)}"
-    scores = np.where(np.isin(arm.last(), result.learned(arm)), arm.last(), np.nan)
+    scores = result.judged(arm)
     return Row(named(result, arm.recipe), arm.recipe.norm, scores.tolist(), mean, said, mean_in_words(result, arm))
 
 
