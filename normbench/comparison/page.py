@@ -11,7 +11,7 @@ from normbench.checking import price_table
 from normbench.comparison import cells
 from normbench.comparison.answer import headline
 from normbench.comparison.next_step import next_step
-from normbench.comparison.pictures import folded, mean_in_words, named, picture_rows, race_in_words
+from normbench.comparison.pictures import folded, picture_rows, race_in_words
 from normbench.data import title
 from normbench.layers import NORMALIZATIONS, parse
 from normbench.runs import Arm
@@ -107,7 +107,7 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
     seconds = float(np.mean([run.seconds for run in arm.runs]))
     trained = [f"{arm.runs[0].parameters:,}", words.duration(seconds)] if comparison.trained_here else []
     said = [
-        mean_in_words(result, arm),
+        cells.mean(result, arm),
         *loss,
         f"{learned} of {runs}",
         behind,
@@ -115,7 +115,7 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
         *rates,
         *trained,
     ]
-    return [named(result, arm.recipe), *said]
+    return [result.named(arm.recipe), *said]
 
 
 def _methods(comparison: "Comparison") -> Mapping[str, str]:

@@ -1,13 +1,12 @@
 """The pictures of a comparison, and the words that go with them."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from normbench.comparison import cells
 from normbench.comparison.answer import headline
 from normbench.comparison.race import Ending
 from normbench.runs import Arm, Arms
-from normbench.training import Recipe
 from normbench.words import count, fixed
 
 if TYPE_CHECKING:
@@ -67,23 +66,7 @@ def _row(result: "Result", arm: Arm) -> "Row":
     if lead is not None and said == "behind":
         said += f" by {fixed(lead.estimate, result.measure.digits)}"
     scores = result.judged(arm)
-    return Row(named(result, arm.recipe), arm.recipe.norm, scores.tolist(), mean, said, mean_in_words(result, arm))
-
-
-def named(result: "Result", recipe: Recipe) -> str:
-    """Name an arm in tables and pictures: group norm with the number of groups that it got."""
-    label, groups = result.labels[recipe], result.groups.get(recipe.norm)
-    return label.replace("GN", f"GN ({groups} groups)", 1) if groups else label
-
-
-def mean_in_words(result: "Result", arm: Arm) -> str:
-    """Give an arm's mean with its interval, in the digits of its measure; a dash if no run learned."""
-    mean, digits = result.mean(arm), result.measure.digits
-    if mean is None:
-        return "–"
-    return f"{fixed(mean.estimate, digits)}" + (
-        f" ({fixed(mean.low, digits)} to {fixed(mean.high, digits)})" if math.isfinite(mean.low) else ""
-    )
+    return Row(result.named(arm.recipe), arm.recipe.norm, scores.tolist(), mean, said, cells.mean(result, arm))
 
 
 def race_in_words(result: "Result") -> str:
@@ -101,6 +84,6 @@ def race_in_words(result: "Result") -> str:
         Ending.FAILED: "no arm learns reliably",
     }
     ended = "time was over" if result.stopped else why[standing.ending] if standing.ending else "it was stopped"
-    gone = [f"{named(result, arm)} after {count(out.round, 'seed')}" for arm, out in standing.out.items()]
+    gone = [f"{result.named(arm)} after {count(out.round, 'seed')}" for arm, out in standing.out.items()]
     left = f" Out: {', '.join(gone)}." if gone else ""
     return f"The race took {count(taken, 'run')}{saved}. It ended when {ended}.{left}"
