@@ -178,15 +178,18 @@ def _losses(result: "Result") -> list[str]:
 
 
 def _in_one_run(result: "Result") -> list[str]:
-    """Say how often each would be the best, if each were trained once."""
+    """Say how often each would come out best in a single run; nothing if it is always the same one."""
     steady = [arm for arm in result.ranked if arm.recipe not in result.verdict.fails]
     scores = {_said(result, arm.recipe): result.measure.sign * result.learned(arm) for arm in steady}
     compared = {name: values for name, values in scores.items() if len(values) > 1}
     if len(compared) < 2:
         return []
     likeliest = sorted(winners(compared).items(), key=lambda item: -item[1])
-    named = [f"{name} in {percent(share)}" for name, share in likeliest if share >= SELDOM]
-    return [f"If each were trained once, the best would be {', '.join(named)} of all cases."]
+    (first, most), *others = [(name, percent(share)) for name, share in likeliest if share >= SELDOM]
+    if not others:
+        return []
+    more = "".join(f", {name} {share}" for name, share in others)
+    return [f"In a single run of each, {first} would come out best {most} of the time{more}."]
 
 
 def _twins(result: "Result") -> Iterable[str]:
