@@ -123,7 +123,7 @@ def test_each_batch_size_has_its_answer_and_can_be_read_again(few_digits, tmp_pa
     first, second = found.answer.split("\n\n")
     assert "32" in first.split(":")[0] and "64" in second.split(":")[0]
     read_again = Comparison.read(tmp_path / "runs.jsonl", "my network")
-    assert read_again.answer == found.answer and read_again.images is None and read_again.replaced is None
+    assert read_again.answer == found.answer and read_again.images == found.images and read_again.replaced is None
     for again, result in zip(read_again.results, found.results, strict=True):
         assert again.batch_size == result.batch_size
         assert again.leads == result.leads and {*again.arms} == {*result.arms} and {*again.tried} == {*result.tried}

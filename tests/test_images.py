@@ -53,7 +53,7 @@ def test_a_run_with_few_mistakes(run, few_digits, n):
     few = replace(run, correct=torch.arange(50) >= n, mistakes=run.mistakes[:n])
     figure = figures.plot_misclassified(few, few_digits)
     assert f"{n} of 50" in figure.get_suptitle() and len(figure.axes) == n
-    assert ("no mistakes" in figure.get_suptitle()) == (n == 0)
+    assert ("No mistakes" in figure.get_suptitle()) == (n == 0)
     assert_tidy(figure)
 
 

@@ -219,9 +219,16 @@ def test_each_normalization_is_compared_at_its_own_rate(tmp_path):
         "GN (8 groups)": 0.2,
         "DyT": 0.05,
     }
-    assert own.at_an_edge == today.at_an_edge == ["DyT"], "0.025 was not tried with it"
+    assert own.at_an_edge == today.at_an_edge == []
     assert set(own.behind) == {"DyT"} and len(own.behind["DyT"]) == 8 and len(own.leads) == 36
     assert today.best["DyT"][0] == 0.05 and today.best["DyT"][1] == pytest.approx(98.7, abs=0.05)
+
+
+def test_a_rate_at_the_edge_of_those_tried_is_told(tmp_path):
+    n = of_own_rates(
+        tmp_path, lambda recipe: 99.0 - 0.2 * abs(math.log2(recipe.lr / (0.025 if recipe.family == "DyT" else 0.1)))
+    )
+    assert readings.OwnRates(n).at_an_edge == readings.RatesToday(n).at_an_edge == ["DyT"]
 
 
 def test_an_experiment_that_has_not_begun_says_so(tmp_path):

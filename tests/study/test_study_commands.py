@@ -174,11 +174,11 @@ def small_experiment(monkeypatch):
 def test_run_trains_what_is_missing(call, small_experiment, tmp_path):
     status, shown, said = call("run", "luck", "--output", "out", "--workers", "1")
     assert status == 0 and said == "" and "Is it run?" in shown and "GN (2 groups)" in shown and "LN" in shown
-    assert "4 of 4 trainings" in shown and "(1 of 4, about " in shown and "(4 of 4)" in shown
+    assert "finished before" not in shown and "(1 of 4, about " in shown and "(4 of 4)" in shown
     path = tmp_path / "out" / "luck.jsonl"
     assert [run.recipe for run in read(path)] == made == small_experiment.plan(tmp_path)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
-    assert "1 of 4 trainings" in call("run", "luck", "--output", "out", "--workers", "1")[1]
+    assert "3 of 4 runs finished before" in call("run", "luck", "--output", "out", "--workers", "1")[1]
     assert [run.recipe for run in read(path)] == small_experiment.plan(tmp_path)
 
 
