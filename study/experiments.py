@@ -294,7 +294,7 @@ EXPERIMENTS = {
         {"length": figures.plot_length},
     ),
     "ghosts": Experiment(
-        "Does batch norm lose where few images share its statistics, while all else stays as it is?",
+        "Does batch norm suffer when only the number of images behind its statistics shrinks?",
         "mnist",
         tuple(BY_GHOST.values()),
         range(100, 125),
