@@ -86,4 +86,4 @@ def race_in_words(result: "Result") -> str:
     ended = "time was over" if result.stopped else why[standing.ending] if standing.ending else "it was stopped"
     gone = [f"{result.named(arm)} after {count(out.round, 'seed')}" for arm, out in standing.out.items()]
     left = f" Out: {', '.join(gone)}." if gone else ""
-    return f"The race took {count(taken, 'run')}{saved}. It ended when {ended}.{left}"
+    return f"The race took {count(taken, 'run')}{saved}. It ended because {ended}.{left}"
