@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from normbench.comparison import cells
 from normbench.data import title
 from normbench.figures import WIDTH, caption, looks, styled
-from normbench.words import fixed, span
+from normbench.words import fixed
 from study.readings import Atlas, Place, Setting
 from study.tables import markdown
 
@@ -73,15 +74,12 @@ def differences(atlas: Atlas) -> str:
 
 
 def _differences(setting: Setting) -> list[list[object]]:
-    where, digits = [setting.network, setting.recipe.batch_size], setting.result.measure.digits
+    where, result = [setting.network, setting.recipe.batch_size], setting.result
     rows: list[list[object]] = []
     for norm, arm in setting.arms.items():
-        mean, lead = setting.result.mean(arm), setting.behind.get(norm)
-        learned, runs = setting.result.standing.learned[arm.recipe]
-        told = "–" if mean is None else f"{fixed(mean.estimate, digits)} ({span(mean, digits)})"
-        behind = f"{fixed(lead.estimate, digits)} ({span(lead, digits)})" if lead else "–"
-        rows.append([*where, norm, told, behind, f"{learned} of {runs}", f"{arm.recipe.lr:g}"])
-    failed = [[*where, recipe.norm, "–", "–", why, ""] for recipe, why in setting.result.failures.items()]
+        said = (cells.mean(result, arm), cells.behind(result, arm), cells.learned(result, arm))
+        rows.append([*where, norm, *said, f"{arm.recipe.lr:g}"])
+    failed = [[*where, recipe.norm, "–", "–", why, ""] for recipe, why in result.failures.items()]
     return rows + failed
 
 

@@ -164,8 +164,9 @@ def write(data_dir: str | os.PathLike[str] | None = None, results: Path = RESULT
             save(plot(), IMAGES / DARK / f"{name}.png")
         yield IMAGES / f"{name}.png"
     with suppress(FileNotFoundError):  # without a browser the picture stays as it is
-        screenshots.shoot(n.example.page(), IMAGES / "report.png")
-        screenshots.shoot(n.example.page(), IMAGES / DARK / "report.png", dark=True)
+        shown = n.example.page()
+        screenshots.shoot(shown, IMAGES / "report.png")
+        screenshots.shoot(shown, IMAGES / DARK / "report.png", dark=True)
         yield IMAGES / "report.png"
 
 

@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from normbench.checking.facts import Facts, Row
 from normbench.swapping import Known
@@ -182,11 +181,7 @@ def _called_as_functions(facts: Facts) -> Hazard | None:
 def _written_by_hand(facts: Facts) -> Hazard | None:
     inside = {part for path in facts.known for part in facts.net.get_submodule(path).modules()}
     paths = [
-        path
-        for path in facts.seen.by_hand
-        if (layer := facts.net.get_submodule(path)) not in inside
-        and path not in facts.left
-        and not isinstance(layer, (_ConvNd, nn.Linear))  # they standardize their weights
+        path for path in facts.seen.by_hand if facts.net.get_submodule(path) not in inside and path not in facts.left
     ]
     if not paths:
         return None

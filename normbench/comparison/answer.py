@@ -24,22 +24,16 @@ IN_WORDS = {"none": "the network without normalization", OWN: "the unchanged net
 
 def answer(result: "Result") -> str:
     """Say what to take, how sure that is, and what would make it surer."""
-    return " ".join([_capital(headline(result)), *paragraphs(result)])
-
-
-def paragraphs(result: "Result") -> list[str]:
-    """Say more than the headline: of the best, of those that are behind, of failures, of losses and of single runs."""
-    parts = (
-        _more_of_the_best(result),
-        _behind(result),
-        _failures(result),
-        [*_losses(result), *_in_one_run(result), *_twins(result)],
-    )
-    return [" ".join(map(_capital, part)) for part in parts if part]
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
+    sentences = [
+        headline(result),
+        *_more_of_the_best(result),
+        *_behind(result),
+        *_failures(result),
+        *_losses(result),
+        *_in_one_run(result),
+        *_twins(result),
+    ]
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
 
 
 def headline(result: "Result") -> str:

@@ -141,7 +141,7 @@ def to_markdown(comparison: "Comparison") -> str:
 
 def _table(comparison: "Comparison", result: "Result") -> str:
     rates = ["learning rate"] if comparison.has_rates else []
-    loss = ["test loss"] if any(result.loss(arm) is not None for arm in result.ranked) else []
+    loss = ["test loss"] if result.has_losses else []
     step = ["ms per step"] if result.step_seconds else []
     rows = [["normalization", f"test {result.measure.title}", "behind the first", "learned", *loss, *rates, *step]]
     for arm in result.ranked:

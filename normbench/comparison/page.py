@@ -17,7 +17,6 @@ from normbench.layers import NORMALIZATIONS, parse
 from normbench.runs import Arm
 from normbench.stats import superiority
 from normbench.training.provenance import commit, versions
-from normbench.words import fixed
 
 if TYPE_CHECKING:
     from normbench.comparison.result import Comparison, Result
@@ -82,26 +81,16 @@ def _part(comparison: "Comparison", batches: str, result: "Result", command: str
 def _head(comparison: "Comparison", result: "Result") -> list[str]:
     rates = (["learning rate"] if comparison.has_rates else []) + ["weight decay"] * result.has_decays
     trained = ["parameters", "time per run"] if comparison.trained_here else []
-    loss = ["test loss"] if _has_loss(result) else []
+    loss = ["test loss"] if result.has_losses else []
     return [f"test {result.measure.title}", *loss, "learned", "behind the first", "wins a single run", *rates, *trained]
-
-
-def _has_loss(result: "Result") -> bool:
-    return any(result.loss(arm) is not None for arm in result.ranked)
 
 
 def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
     """A row of the table: the name, then a cell per entry of `_head`."""
-    standing, digits = result.standing, result.measure.digits
-    learned, runs = standing.learned[arm.recipe]
-    lead, first = standing.leads.get(arm.recipe), result.ranked[0]
+    first = result.ranked[0]
     scores, best = (result.measure.sign * result.learned(each) for each in (arm, first))
     wins = f"{superiority(scores, best):.0%}" if arm is not first and min(len(scores), len(best)) > 1 else "–"
-    behind = "–"
-    if lead is not None:
-        lead = result.possible(lead)
-        behind = f"{fixed(lead.estimate, digits)} ({fixed(lead.low, digits)} to {fixed(lead.high, digits)})"
-    loss = [cells.loss(result, arm)] if _has_loss(result) else []
+    loss = [cells.loss(result, arm)] if result.has_losses else []
     rates = [f"{arm.recipe.lr:g}"] if comparison.has_rates else []
     rates += [f"{arm.recipe.weight_decay:g}"] * result.has_decays
     seconds = float(np.mean([run.seconds for run in arm.runs]))
@@ -109,8 +98,8 @@ def _cells(comparison: "Comparison", result: "Result", arm: Arm) -> list[str]:
     said = [
         cells.mean(result, arm),
         *loss,
-        f"{learned} of {runs}",
-        behind,
+        cells.learned(result, arm),
+        cells.behind(result, arm),
         wins.replace("%", " %"),
         *rates,
         *trained,

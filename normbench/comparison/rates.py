@@ -44,8 +44,6 @@ def choose_decays(trainings: Trainings, rates: Rates, values: Sequence[float], h
 
     Rates were chosen with the first of them, which an arm keeps unless another is ahead by more than chance.
     """
-    if len(values) < 2:
-        return rates
     wanted = [replace(recipe, weight_decay=value) for recipe in rates.settings for value in values]
     tried = arms(trainings.run(wanted, held_out)) | rates.tried  # where two seeds chose the rate, both stay
     measure = trainings.measure(tried)

@@ -169,6 +169,11 @@ class Result:
         }
         return {recipe: Arm(recipe, runs) for recipe, runs in kept.items() if runs}
 
+    @property
+    def has_losses(self) -> bool:
+        """Whether the test loss of an arm is known, and is not what the arms are judged by."""
+        return any(self.loss(arm) is not None for arm in self.ranked)
+
     def loss(self, arm: Arm) -> float | None:
         """The mean test loss of the runs that learned; None if it is what the arms are judged by, or is not known."""
         if self.measure.key == "test_loss" or arm.recipe not in self.of_learned:

@@ -57,6 +57,8 @@ PLAIN = (
 BASES = (*PLAIN, _BatchNorm, _InstanceNorm)  # what layers may be derived from
 EPS = torch.finfo(torch.float32).eps  # of a layer that has none of its own, as in `nn.RMSNorm`
 
+WEIGHTED = (_ConvNd, nn.Linear)  # layers that may standardize their weights, which normalizes no inputs
+
 # The functions that normalize, by what a reader knows them as.
 NAMES = ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm")
 FUNCTIONS: dict[Any, str] = {
@@ -137,7 +139,7 @@ def functions_called(layer: nn.Module) -> list[str]:
             | {name for function, name in FUNCTIONS.items() if function in targets}
         )
     kind: Any = type(layer)  # mypy takes no class for hashable
-    return [] if isinstance(layer, (_ConvNd, nn.Linear)) else _called_by(kind)
+    return [] if isinstance(layer, WEIGHTED) else _called_by(kind)
 
 
 @cache  # a network has many layers of a class

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from normbench.layers import NORMALIZATIONS, OWN, ChannelsByAxes, ChannelsLast, InFloat32, parse
@@ -323,7 +322,7 @@ def _called(net: nn.Module, seen: Watched, besides: Container[str]) -> dict[str,
             continue
         if called := [*seen.called.get(path, ())] or (functions_called(layer) * isinstance(layer, GraphModule)):
             found[path] = f"{_class(layer)}, for it calls {', '.join(called)}, which no swap reaches"
-        elif path in seen.by_hand and not isinstance(layer, (_ConvNd, nn.Linear)):
+        elif path in seen.by_hand:
             computed = ", ".join(seen.by_hand[path])
             found[path] = f"{_class(layer)}, for it computes {computed}, as a normalization written by hand does"
     return found

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from normbench.device import seeded
-from normbench.swapping.kinds import FUNCTIONS, is_of_another_make
+from normbench.swapping.kinds import FUNCTIONS, WEIGHTED, is_of_another_make
 
 SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
 
@@ -116,7 +116,8 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         on_device = (v for v in net.parameters() if v.device.type != "meta" and not is_lazy(v))
         self.weights = {_memory(values) for values in on_device}
-        self.paths = {layer: path for path, layer in net.named_modules()}
+        self.layers = dict(net.named_modules())
+        self.paths = {layer: path for path, layer in self.layers.items()}
         self.depth: Any = WeakTensorKeyDictionary()
         self.entered: Any = WeakTensorKeyDictionary()
         self.seen, self.stack, self.origin = seen, [""], dict[int, tuple[Tensor, str, int]]()
@@ -128,7 +129,8 @@ class _Watch(TorchFunctionMode):
         if func in FUNCTIONS and not (args and self.is_of_weights(args[0])):
             self.seen.called[self.caller()][FUNCTIONS[func]] += 1
         elif func in STATISTICS and args and isinstance(args[0], Tensor) and not self.is_of_weights(args[0]):
-            self.seen.by_hand[self.caller()][STATISTICS[func]] += 1
+            if not isinstance(self.layers[path := self.caller()], WEIGHTED):
+                self.seen.by_hand[path][STATISTICS[func]] += 1
         elif func in SUMS and len(args) > 1:
             self._add(args[:2])
         source = self.origin_of(args[0]) if args else None  # before the function may change it

@@ -158,19 +158,24 @@ class Fixed:
         in full runs.
         """
         full, short = self._scores(self.tried()), self._scores(self.tried(share))
-        lost, first_is_best = [], []
+        lost, by_the_first = [], []
         for recipe, scores in full.items():
-            ranked = sorted(self.grid, key=lambda rate: -np.nan_to_num(short[recipe][rate], nan=-np.inf))
-            best = max(np.nan_to_num(scores[rate], nan=-np.inf) for rate in self.grid)
-            lost.append(float(best - max(np.nan_to_num(scores[rate], nan=-np.inf) for rate in ranked[:2])))
-            first_is_best.append(float(best - np.nan_to_num(scores[ranked[0]], nan=-np.inf)))
+            ranked = sorted(self.grid, key=lambda rate: -short[recipe][rate])
+            best = max(scores.values())
+            lost.append(best - max(scores[rate] for rate in ranked[:2]))
+            by_the_first.append(best - scores[ranked[0]])
         trials = len(full) * (len(self.grid) * share + 2)
-        return {"share": share, "trials": trials, "lost": lost, "lost_by_the_first": first_is_best}
+        return {"share": share, "trials": trials, "lost": lost, "lost_by_the_first": by_the_first}
 
     def _scores(self, tried: Arms) -> Mapping[Recipe, Mapping[float, float]]:
+        """The mean score of each arm at each rate; −∞ where a run failed."""
         epochs = next(iter(tried)).epochs
+
+        def score(recipe: Recipe) -> float:
+            return float(np.nan_to_num(tried[recipe].last().mean(), nan=-np.inf))
+
         return {
-            recipe: {rate: float(tried[replace(recipe, lr=rate, epochs=epochs)].last().mean()) for rate in self.grid}
+            recipe: {rate: score(replace(recipe, lr=rate, epochs=epochs)) for rate in self.grid}
             for recipe in self.recipes
         }
 
