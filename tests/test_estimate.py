@@ -1,6 +1,9 @@
 """How many runs of a comparison are left, and how long they take."""
 
 import itertools
+import json
+import math
+import re
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from made_up import run_of, small
 
 from normbench.comparison import candidates as module
 from normbench.comparison import compare
-from normbench.comparison.trainings import WORKERS_START, Missing, estimate
+from normbench.comparison.remaining import WORKERS_START, Missing, estimate
 from normbench.training import Recipe
 
 FEW = {
@@ -45,8 +48,9 @@ def test_workers_share_the_time_and_threads_and_take_time_to_start(few_digits):
     assert "3 to 5" in line and " to ".join(times) in line and "2 at a time" in line
 
 
-def test_nothing_is_said_where_nothing_is_left(few_digits):
-    assert estimate({Recipe("BN"): Missing(0, 0)}, [], few_digits, workers=1) == ""
+def test_it_is_said_where_nothing_is_left(few_digits):
+    line = estimate({Recipe("BN"): Missing(0, 0)}, [], few_digits, workers=1)
+    assert "nothing" in line and not any(letter.isdigit() for letter in line)
 
 
 def left_of(few_digits, folder, capsys, **changes):
@@ -88,3 +92,43 @@ def test_the_time_of_a_run_grows_with_images_and_epochs(digits, monkeypatch):
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
     seconds = module.Candidate(Recipe("BN", epochs=20, batch_size=32), small()).seconds(digits)
     assert seconds == pytest.approx(20 * 1.797 + 3, rel=0.02)
+
+
+POINTS = {"BN": 90.0, "GN": 70.0, "LN": 88.0}
+
+
+def scored(net, lr, seed, norm, split):
+    """Score LN a little below BN, GN far below both, and all best at a rate of 0.1."""
+    luck = (seed * 7919 % 13 - 6) / 3 * (1 if norm == "BN" else -1)
+    return {"points": POINTS[norm] - 40 * abs(math.log10(10 * lr)) + luck}
+
+
+def raced(folder, capsys, **changes):
+    """Hold a race; return what was found, and what was said of the runs that are left."""
+    options = {"seeds": 8, "rates": (0.03, 0.1, 0.3), "price": False, "version": "1"} | changes
+    found = compare(small, arms=tuple(POINTS), train=scored, folder=folder, **options)
+    return found, next(line for line in capsys.readouterr().out.splitlines() if "left to train" in line or "go" in line)
+
+
+def numbers(line):
+    return [int(number) for number in re.findall(r"\d+", line.split(",")[0])]
+
+
+def test_a_race_that_ended_early_has_nothing_left(tmp_path, capsys):
+    found, line = raced(tmp_path, capsys)
+    runs = (tmp_path / "runs.jsonl").read_text().splitlines()
+    taken = {recipe.norm: len(arm.runs) for recipe, arm in found.results[0].arms.items()}
+    assert taken["GN"] < 8 and numbers(line) == [9 + 3 * 3, 9 + 3 * 8], "three rates and three seeds or more per arm"
+    for workers in (1, 8):
+        assert numbers(raced(tmp_path, capsys, workers=workers)[1]) == []
+    assert (tmp_path / "runs.jsonl").read_text().splitlines() == runs
+
+
+def test_only_arms_in_the_race_have_runs_left(tmp_path, capsys):
+    raced(tmp_path, capsys)
+    path = tmp_path / "runs.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["recipe"]["seed"] not in range(4, 9)]
+    path.write_text("".join(kept))
+    assert numbers(raced(tmp_path, capsys)[1]) == [2, 2 * 5], "GN is out after three seeds"
+    assert path.read_text().splitlines(keepends=True)[len(kept) :], "the others went on"

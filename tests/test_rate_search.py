@@ -38,6 +38,13 @@ def test_from_a_good_start_three_trials_are_enough():
     assert len(searched(peak(0.03))) == 4
 
 
+@pytest.mark.parametrize("start", (0.03, 0.1, 0.3, 1.0))
+def test_a_small_grid_is_tried_as_a_whole_for_accuracy_may_fall_and_rise_again(start):
+    scores = {0.009: 93.0, 0.03: 95.0, 0.1: 80.0, 0.3: 90.0, 0.9: 70.0}
+    tried = searched(lambda rate, seed: scores[rate], grid=(0.03, 0.1, 0.3), start=start)
+    assert best_rate(tried) == 0.03 and set(tried) == {0.009, 0.03, 0.1, 0.3}
+
+
 def test_a_grid_of_one_edge_start_is_widened():
     assert best_rate(searched(peak(0.001), grid=(0.03, 0.1, 0.3), start=0.3)) == pytest.approx(0.001)
     never = searched(lambda rate, seed: rate, grid=(0.1, 0.2))

@@ -20,9 +20,10 @@ from normbench.comparison.own import own_training, rates_of
 from normbench.comparison.race import Rules
 from normbench.comparison.racing import Course, hold
 from normbench.comparison.rates import choose_decays, choose_rates
+from normbench.comparison.remaining import estimate, missing
 from normbench.comparison.result import Comparison, Result, why_no_result
 from normbench.comparison.tasks import chance_of, data_of, for_rates, scored_on, sizes_of, trainer_of
-from normbench.comparison.trainings import Trainings, estimate, missing
+from normbench.comparison.trainings import Trainings
 from normbench.data import Dataset, Function, Goal, Samples, Task
 from normbench.device import choose_device
 from normbench.runs import Engine, local, opened
@@ -66,13 +67,14 @@ def compare(
     """Train a network with each normalization in the place of its own, on equal terms, and say which is best.
 
     The training is the built-in one on `data`, or a function of your own, `train`. First each arm's learning rate is
-    chosen, by complete runs scored on held-out training images (a sixth, at most 10,000): from a likely one to the
-    better neighbour, until both neighbours are worse, if need be beyond `rates`; two that are close get a second run,
-    and of two that tie the lower is taken. Then the race begins: on all training images the arms are trained seed by
-    seed, and scored on the test images after the last epoch. An arm is out as soon as it is behind for certain. The
-    race is over when one arm is left, when those left are equal within `margin`, when the planned seeds would hardly
-    tell more, or after `seeds` seeds; it allows for every look at the scores. Each batch size has rates and a race of
-    its own. The arms share seeds: the same initial weights, order and augmentation of images.
+    chosen, by complete runs scored on held-out training images (a sixth, at most 10,000): all of `rates`, or of more
+    than three a likely one and then the better neighbour, until both neighbours of the best are worse, if need be
+    beyond `rates`; two that are close get a second run, and of two that tie the lower is taken. Then the race begins:
+    on all training images the arms are trained seed by seed, and scored on the test images after the last epoch. An arm
+    is out as soon as it is behind for certain. The race is over when one arm is left, when those left are equal within
+    `margin`, when the planned seeds would hardly tell more, or after `seeds` seeds; it allows for every look at the
+    scores. Each batch size has rates and a race of its own. The arms share seeds: the same initial weights, order and
+    augmentation of images.
 
     Finished runs are kept in `folder`; after a stop the same call resumes. They are known by the network and the data
     that they were made with, so that others never mix in.
@@ -163,11 +165,11 @@ def compare(
     path = Path(folder) / "runs.jsonl"
     with opened(engine or engine_here) as kept:
         trainings = Trainings(trainer_of(task, network), path, demanded, kept, progress, higher_is_better)
+        course = Course(rules, task, chance_of(task), workers, deadline)
         if progress:
-            _announce(plan, trainings, 1 if engine else workers)
+            _announce(plan, trainings, course, 1 if engine else workers)
         for made in plan.candidates:
             made.net = None  # its memory is for the runs
-        course = Course(rules, task, chance_of(task), workers, deadline)
         results = [_result(plan, trainings, course, size) for size in sizes]
     known = plan.original
     found = Comparison(network.name, task.name, results, sizes_of(task), known.replaced, known.price)
@@ -272,14 +274,12 @@ def _check(
         raise ValueError(f"batch size {max(sizes)} is above the {left} training images that are not held out")
 
 
-def _announce(plan: _Plan, trainings: Trainings, workers: int) -> None:
+def _announce(plan: _Plan, trainings: Trainings, course: Course, workers: int) -> None:
     """Print what is compared, how many runs are missing, and about how long they take."""
     trainings.tell(preview(plan.network.name, plan.original, plan.data, plan.twins))
     usable = [made for made in plan.candidates if not made.failure]
-    recipes, tried = [made.recipe for made in usable], (plan.grid, plan.decays)
-    left = missing(trainings, recipes, tried, plan.rules, plan.data, plan.held_out)
-    if line := estimate(left, usable, plan.data, workers):
-        trainings.tell(line)
+    left = missing(trainings, [made.recipe for made in usable], (plan.grid, plan.decays), course, plan.held_out)
+    trainings.tell(estimate(left, usable, plan.data, workers))
 
 
 def _result(plan: _Plan, trainings: Trainings, course: Course, size: int) -> Result:

@@ -73,7 +73,10 @@ def hold(
     standing: Standing[Recipe] | None = None
     while standing is None or standing.ending is None:
         racing, done = (standing.racing, standing.round) if standing else (tuple(recipes), 0)
-        seeds = range(done + 1, _next_look(course, done, len(racing), bool(far_behind)) + 1)
+        next_round = [replace(recipe, seed=done + 1) for recipe in racing]
+        is_stored = len(trainings.done(next_round, course.data)) == len(racing)
+        at_once = 1 if is_stored else course.at_once  # what is looked at does not depend on who trained it
+        seeds = range(done + 1, _next_look(course.rules, done, at_once // len(racing), bool(far_behind)) + 1)
         if standing and time.monotonic() + _seconds(runs, racing, len(seeds), course.at_once) > course.deadline:
             return arms(runs, recipes), True
         _tell_seeds(trainings, seeds, course.rules.seeds)
@@ -85,13 +88,11 @@ def hold(
     return _used(arms(runs, recipes), standing), False
 
 
-def _next_look(course: Course, done: int, racing: int, sooner: bool) -> int:
-    """The seed up to which is trained before it is looked again: as many seeds as keep all workers busy."""
-    most = course.rules.seeds
-    if not course.rules.early:
-        return most
-    first = 2 if sooner else FIRST_LOOK
-    return min(most, max(first, done + max(1, course.at_once // racing)))
+def _next_look(rules: Rules, done: int, together: int, sooner: bool) -> int:
+    """The seed up to which is trained before it is looked again; `together` are those that keep all workers busy."""
+    if not rules.early:
+        return rules.seeds
+    return min(rules.seeds, max(2 if sooner else FIRST_LOOK, done + max(1, together)))
 
 
 def _used(held: Arms, standing: Standing[Recipe]) -> Arms:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from normbench.comparison.search import CLOSE, best_rate, trials
+from normbench.comparison.search import CLOSE, WHOLE, best_rate, trials
 from normbench.comparison.trainings import Trainings
 from normbench.data import Task
 from normbench.runs import Arm, Arms, Measure, arms, measure_of
@@ -63,12 +63,12 @@ def _first_score(arm: Arm, measure: Measure) -> float:
 
 
 def choose_rates(trainings: Trainings, recipes: Sequence[Recipe], grid: Sequence[float], held_out: Task) -> Rates:
-    """Find the best rate of each arm: the first one's, from the middle of the grid; the others', from there."""
+    """Find the best rate of each arm; of many rates the first arm's from the middle, the others' from that one."""
     if len(grid) < 2:
         return Rates(dict.fromkeys(recipes, grid[0]))
     found: list[Run] = []
     start = sorted(grid)[(len(grid) - 1) // 2]
-    for group in (recipes[:1], recipes[1:]):
+    for group in (recipes,) if len(grid) <= WHOLE else (recipes[:1], recipes[1:]):
         while planned := _planned(group, found, grid, start, trainings.higher_is_better):
             found += trainings.run(planned, held_out)
         tried = arms(found)

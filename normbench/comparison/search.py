@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 SEEDS = (0, 1_000_000)  # of trials: the second where two rates are close; no run that is compared has it
+WHOLE = 3  # up to so many rates the grid is tried as a whole; accuracy may fall and rise again with the rate
 WIDENINGS = 4  # how many rates beyond the grid an arm is given at most
 CLOSE, TIED = 2.0, 1.0  # errors of the difference of two runs; of the difference of two means of two
 
@@ -19,17 +20,20 @@ Scores = Mapping[float, Sequence[float]]  # of the trials, by rate and in the or
 def trials(tried: Scores, grid: Sequence[float], start: float, noise: float = 0.0) -> list[tuple[float, int]]:
     """Return the trials that are to be made next, as rates with seeds; none if the best rate is known.
 
-    From `start` it goes to the better neighbour until both neighbours are worse, if need be beyond the grid. Then the
-    best two get a second seed if they are closer than the noise makes likely.
+    A small grid is tried as a whole; on a larger one the search begins at `start` and its neighbours. Then it goes to
+    the better neighbour until both neighbours are worse, if need be beyond the grid. At the end the best two get a
+    second seed if they are closer than the noise makes likely.
 
     Args:
         tried: the scores by now; a higher one is better.
         grid: the rates to choose from.
-        start: a likely one, such as the best of another arm.
+        start: of a larger grid, a likely one, such as the best of another arm.
         noise: the standard deviation of a run's score, as far as it is known before.
     """
-    ladder = sorted({*grid, *tried, start})
-    around = _around(ladder, start) if not tried else _around_the_best(ladder, tried, len(grid) + WIDENINGS)
+    is_small = len(grid) <= WHOLE
+    ladder = sorted({*grid, *tried} if is_small else {*grid, *tried, start})
+    begin = ladder if is_small else _around(ladder, start)
+    around = _around_the_best(ladder, tried, len(grid) + WIDENINGS) if tried else begin
     if missing := [rate for rate in around if rate not in tried]:
         return [(rate, SEEDS[0]) for rate in missing]
     if any(len(scores) > 1 for scores in tried.values()):
