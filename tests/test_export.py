@@ -10,7 +10,7 @@ from normbench.comparison import Comparison, Result
 from normbench.comparison.export import save, settings, stored
 from normbench.comparison.next_step import next_step
 from normbench.comparison.race import Rules
-from normbench.runs import arms
+from normbench.runs import append, arms
 from normbench.training import Recipe
 from normbench.words import seconds_of
 
@@ -33,6 +33,19 @@ def test_a_dict_is_json_and_says_what_the_answer_says(tmp_path):
     assert second["out"] == {"after_seeds": 3, "because": "behind"} and second["behind_the_first"]["low"] > 0
     save(found, tmp_path)
     assert settings(stored(tmp_path))[128]["race"]["chance"] == 11.35 and not settings(stored(tmp_path / "nowhere"))
+
+
+def test_a_comparison_that_is_read_again_knows_which_network_is_yours(tmp_path):
+    of_none = Recipe("none")
+    usual = {"twins": {"own": "none", "LN": "BN"}, "far_behind": frozenset({of_none}), "step_seconds": {"BN": 0.02}}
+    found = Comparison("net", "mnist", [result(CLEAR, **usual)], (100, 50))
+    save(found, tmp_path)
+    for arm in found.arms.values():
+        for run in arm.runs:
+            append(run, tmp_path / "runs.jsonl")
+    again = Comparison.read(tmp_path / "runs.jsonl", "net")
+    assert again.results[0].yours == "none" and "(yours)" in again.results[0].labels[of_none]
+    assert again.to_dict() == found.to_dict() and "LN is the same network as BN" in again.answer
 
 
 def test_markdown_has_a_row_per_arm():

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,9 +126,22 @@ def numbers_of_images(answer: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def rules_of(race: Mapping[str, Any]) -> Rules:
-    """Return the rules that stored settings name."""
-    return Rules(race["seeds"], race["margin"], early=not race["fixed"])
+def held_under(result: "Result", known: Mapping[str, Any] | None) -> "Result":
+    """Return the result with what its runs do not say, as `settings` has it: its race, twins, groups and times."""
+    if known is None:
+        return result
+    race, of_arms = known["race"], known["arms"]
+    result = replace(
+        result,
+        rules=Rules(race["seeds"], race["margin"], early=not race["fixed"]),
+        chance=race["chance"],
+        stopped=race["out_of_time"],
+        twins=known.get("twins", {}),
+        groups={arm["norm"]: arm["groups"] for arm in of_arms if arm.get("groups")},
+        step_seconds={arm["norm"]: arm["step_seconds"] for arm in of_arms if arm.get("step_seconds")},
+    )
+    far_behind = frozenset(recipe for recipe in result.arms if result.labels[recipe] in race["far_behind"])
+    return replace(result, far_behind=far_behind)
 
 
 def to_markdown(comparison: "Comparison") -> str:

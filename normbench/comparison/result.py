@@ -13,7 +13,7 @@ import numpy as np
 from normbench.checking.price import Price
 from normbench.comparison.answer import answer
 from normbench.comparison.differences import Pair, has_examples
-from normbench.comparison.export import numbers_of_images, rules_of, settings, stored, to_dict, to_markdown
+from normbench.comparison.export import held_under, numbers_of_images, settings, stored, to_dict, to_markdown
 from normbench.comparison.own import RATES_TRIED
 from normbench.comparison.race import Ending, Rules, Standing, judged_once, race
 from normbench.comparison.racing import rules_for, samples
@@ -211,16 +211,6 @@ def why_no_result(arm: Arm) -> str:
     return ", ".join(f"{n} of {len(arm.runs)} runs {failure}" for failure, n in arm.failures.items())
 
 
-def _held_under(result: Result, known: Mapping[str, Any] | None) -> Result:
-    """Return the result with the settings of its race and the groups of its networks, as answer.json has them."""
-    if known is None:
-        return result
-    race, groups = known["race"], {arm["norm"]: arm["groups"] for arm in known["arms"] if arm.get("groups")}
-    far_behind = frozenset(recipe for recipe in result.arms if result.labels[recipe] in race["far_behind"])
-    how = {"chance": race["chance"], "far_behind": far_behind, "stopped": race["out_of_time"], "groups": groups}
-    return replace(result, rules=rules_of(race), **how)
-
-
 def _chose_a_rate(run: Run) -> bool:
     return run.dataset.endswith((HELD_OUT, RATES_TRIED))
 
@@ -269,7 +259,7 @@ class Comparison:
         found = cls.of(runs, network, higher_is_better, Rules(most, margin))
         answer = stored(Path(path).parent)
         races = settings(answer)
-        results = [_held_under(result, races.get(result.batch_size)) for result in found.results]
+        results = [held_under(result, races.get(result.batch_size)) for result in found.results]
         return replace(found, results=results, images=numbers_of_images(answer))
 
     @classmethod
