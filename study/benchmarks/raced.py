@@ -195,6 +195,19 @@ def taken(result: Result) -> tuple[int, int]:
     return sum(len(arm.runs) for arm in result.tried.values()), sum(len(arm.runs) for arm in result.arms.values())
 
 
+def table(saved: Sequence[Row]) -> list[str]:
+    """The lines of a Markdown table: the runs of both designs, trials of rates and seeds, and which arms were left."""
+    lines = ["| comparison | batch | race: runs | left | fixed design: runs | left |", "|---|--:|--:|---|--:|---|"]
+    for row in saved:
+        seeds = {"raced": row["raced"]["seeds"], "fixed": row["arms"] * row["seeds"]}
+        ends = [
+            f"{row[design]['trials'] + number} ({row[design]['trials']} + {number}) | {', '.join(row[design]['left'])}"
+            for design, number in seeds.items()
+        ]
+        lines.append(f"| {row['what']} | {row['batch_size']} | {' | '.join(ends)} |")
+    return lines
+
+
 def rows(name: str, folder: Path, short: bool = False) -> list[Row]:
     """Hold both designs of one comparison, with short trials if asked, and return a row per batch size."""
     case, started = CASES[name], time.process_time()

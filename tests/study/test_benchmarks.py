@@ -8,7 +8,8 @@ from model import COLOUR, WIDTHS, Net
 from normbench.layers import StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
-from study.benchmarks import cost, libraries, loop, networks, pretrained, rows, search, step
+from study import CHECKOUT
+from study.benchmarks import cost, libraries, loop, networks, pretrained, raced, rows, search, step
 from study.networks import build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
@@ -175,3 +176,16 @@ def test_the_guide_says_what_was_left_of_a_trained_network():
             line for line in guide.splitlines() if line.startswith("|") and f"`{row['norm']}`" in line and "%" in line
         )
         assert f"| {row['with']:.1f} % | {row['without']:.1f} % |" in line
+
+
+def test_the_guide_says_how_many_runs_races_took():
+    guide = (CHECKOUT / "docs/normbench.md").read_text(encoding="utf-8")
+    held = rows.read(raced.SAVED)
+    assert "\n".join(raced.table(held)) in guide
+    assert all(row["raced"]["left"][0] == row["fixed"]["left"][0] for row in held), "the same arm is in front each time"
+    lost = [points for row in held for trial in row["short"] for points in trial["lost_by_the_first"]]
+    assert f"up to {max(lost):.0f} points" in guide
+    saved = [1 - row["raced"]["seeds"] / (row["arms"] * row["seeds"]) for row in held]
+    assert f"seeds, {100 * min(saved):.0f} to {100 * max(saved):.0f} %," in guide
+    transformer = next(row for row in held if row["name"] == "transformer")
+    assert [f"{transformer[design]['means']['BN']:.2f}" for design in ("raced", "fixed")] == ["97.56", "94.96"]
