@@ -283,7 +283,8 @@ class _Layers:
         key = (type(layer), repr(layer), weights, shape)
         if key not in self.measured:
             like = next((p for p in self.net.parameters() if p.is_floating_point()), torch.empty(0))
-            leaf = torch.randn(shape, device=self.device, dtype=like.dtype, requires_grad=True)
+            one = torch.randn(1, *shape[1:], device=self.device, dtype=like.dtype)  # slow to make for all
+            leaf = one.expand(shape).clone().requires_grad_()
             cost = _Change()
             try:
                 cost = _training(layer.train(), leaf)
@@ -307,7 +308,7 @@ def _training(layer: nn.Module, leaf: Tensor) -> _Change:
         x = leaf.clone()
         y = layer(x)
     of_input = sizes.pop(storage_of(x)[0], 0)
-    gradient = torch.randn_like(y)
+    gradient = torch.ones_like(y)
     torch.autograd.grad(y, wanted, gradient, allow_unused=True)  # the first time is slow
     seconds = least_time(
         lambda: torch.autograd.grad(forward(), wanted, gradient, allow_unused=True), leaf.device, LAYER_BUDGET

@@ -1,22 +1,27 @@
-"""What "none" should leave at the end of a residual branch, decided by training.
+"""What "none" should leave of a normalization, decided by training.
 
-    python -m study.benchmarks.without [DATA SET:NETWORK …]
+    python -m study.benchmarks.without [NETWORK …]
 
-Small networks of torchvision's residual blocks lose their normalization in several ways: with no scale at the end of
-a branch; with a trained one that starts at 1/√(branches of a stage), as `swap(net, "none", example)` has it; with one
-that starts at 0 (Bachlechner et al. 2021, De & Smith 2020); or with a trained scale at every place where a
-normalization was, which starts at 1/σ of what the first batch gives there (Mishkin & Matas 2016). Batch norm stands
-beside them. Each way has the same budget for its learning rate: four rates, and further ones while the best lies at
-the end, of two seeds each on images held out of the training set. Fresh seeds at that rate are then scored on the test
-set. Rows go to study/results/without.jsonl; those that are there already are not run again.
+Small networks of torchvision's blocks lose their normalization in several ways:
+
+- bare: nothing is left but β.
+- ends 1/√n, ends 0: a trained scale at the end of each residual branch, which starts at 1/√(branches that are added up)
+  or at 0 (Bachlechner et al. 2021, De & Smith 2020).
+- first batch: a trained scale at every place, which starts at 1/σ of what the first batch gives there (Mishkin &
+  Matas 2016).
+- first batch, ends 1/√n, and first batch, ends 0: both together.
+
+Batch norm stands beside them. Each way tries the same learning rates with the same seeds on images held out of the
+training set; fresh seeds at its best rate are then scored on the test set. Rows go to study/results/without.jsonl;
+those that are there already are not run again.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2
@@ -30,14 +35,10 @@ from normbench.training import Recipe, Trainer
 from study.benchmarks.rows import RESULTS, Row, append, read
 
 SAVED = RESULTS / "without.jsonl"
-WAYS = ("BN", "no scale", "1/√n", "0", "first batch")
-RATES = (0.003, 0.01, 0.03, 0.1)
-FURTHER = (0.0003, 0.001, *RATES, 0.3, 1.0, 3.0)  # where the best of the four lies at their end
-HELD_OUT_SEEDS, SEEDS = (100, 101), range(5)
-EPOCHS = {"digits": 10, "cifar10": 10}
-IMAGES = {"digits": None, "cifar10": 2500}  # of the training set
-BATCH = 64
-HELD_OUT = {"digits": 300, "cifar10": 1000}
+WAYS = ("BN", "bare", "ends 1/√n", "ends 0", "first batch", "first batch, ends 1/√n", "first batch, ends 0")
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+HELD_OUT_SEEDS, SEEDS = (100, 101, 102), range(5)
+DATA, EPOCHS, BATCH, HELD_OUT = "digits", 10, 64, 300
 STAGES = ((16, 1), (32, 2))  # channels and stride
 BLOCKS = 3
 
@@ -81,7 +82,17 @@ def mobile(channels: int) -> nn.Module:
     return net
 
 
+def plain(channels: int) -> nn.Module:
+    """Make six convolutions, each with its batch norm, in a row."""
+    layers: list[nn.Module] = []
+    for width, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (32, 1), (32, 1)):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "plain": plain,
     "basic blocks": lambda channels: residual(BasicBlock, channels),
     "bottlenecks": lambda channels: residual(Bottleneck, channels),
     "MobileNetV2": mobile,
@@ -89,18 +100,19 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class ScaleOfTheFirstBatch(nn.Module):
-    """A trained scale that makes the first batch's deviation 1, and a shift per channel."""
+    """A trained scale that gives the first batch a certain deviation, and a shift per channel."""
 
     def __init__(self, channels: int):
         super().__init__()
+        self.deviation = 1.0
         self.scale = nn.Parameter(torch.ones(()))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.is_set = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) → the same shape."""
-        if not self.is_set and self.training:
-            self.scale.data = 1 / x.detach().std().clamp(min=1e-12)
+        if not self.is_set:
+            self.scale.data = self.deviation / x.detach().std().clamp(min=1e-12)
             self.is_set = True
         return x * self.scale + self.bias.view(1, -1, 1, 1)
 
@@ -112,99 +124,99 @@ def network(name: str, way: str, seed: int, data: Dataset) -> nn.Module:
         net = NETWORKS[name](data.image_shape[0])
     if way == "BN":
         return net
-    if way == "first batch":
-        with seeded(0):
-            new = swap(net, ScaleOfTheFirstBatch)
-            with torch.no_grad():
-                new.train()(images)
-            return new
-    new = swap(net, "none", images)
-    for layer in new.modules():
-        if isinstance(layer, Affine) and layer.scale is not None:
-            if way == "no scale":
+    end = way.partition("ends ")[2]
+    without = swap(net, "none", images)
+    ends = {
+        path: (layer, layer.scale)
+        for path, layer in without.named_modules()
+        if isinstance(layer, Affine) and layer.scale is not None
+    }
+    if not way.startswith("first batch"):
+        for layer, scale in ends.values():
+            if end == "0":
+                nn.init.zeros_(scale)
+            elif not end:
                 layer.scale = None
-            elif way == "0":
-                nn.init.zeros_(layer.scale)
+        return without
+    new = swap(net, ScaleOfTheFirstBatch)
+    for path, (_, scale) in ends.items():
+        at_first = new.get_submodule(path)
+        assert isinstance(at_first, ScaleOfTheFirstBatch)
+        at_first.deviation = {"1/√n": scale.item(), "0": 0.0}.get(end, 1.0)
+    with torch.no_grad(), seeded(0):
+        new.train()(images)
     return new
 
 
-def trained(dataset: str, name: str, way: str, rate: float, seed: int, data: Dataset, part: str) -> Row:
+def trained(name: str, way: str, rate: float, seed: int, data: Dataset, part: str) -> Row:
     """Train and score a network once."""
     norm = "BN" if way == "BN" else "none"
-    recipe = Recipe(norm, epochs=EPOCHS[dataset], batch_size=BATCH, lr=rate, augment="none", seed=seed)
-    nets: list[nn.Module] = []
-
-    def build(recipe: Recipe, data: Any) -> nn.Module:
-        nets.append(network(name, way, seed, data))
-        return nets[0]
-
+    recipe = Recipe(norm, epochs=EPOCHS, batch_size=BATCH, lr=rate, augment="none", seed=seed)
     with torch.no_grad():
         start = network(name, way, seed, data).train()(data.standardize(data.x_train[:128]))
-    run = Trainer("without", build)(recipe, data, progress=False)
+    run = Trainer("without", lambda recipe, data: network(name, way, seed, data))(recipe, data, progress=False)
     figures = {"start": float(start.std(dim=0).mean()), "accuracy": run.score, "loss": run.last.get("test_loss")}
     rounded = {key: None if v is None or not math.isfinite(v) else float(f"{v:.4g}") for key, v in figures.items()}
-    row = {"dataset": dataset, "network": name, "way": way, "rate": rate, "seed": seed, "part": part}
+    row = {"network": name, "way": way, "rate": rate, "seed": seed, "part": part}
     return row | rounded | {"seconds": round(run.seconds, 1)}
 
 
-def score(rows: list[Row], rate: float) -> float:
+def score(rows: Iterable[Row], rate: float) -> float:
     """The mean accuracy at a rate; a failed training counts as none right."""
-    accuracies = [row["accuracy"] or 0.0 for row in rows if row["rate"] == rate]
-    return sum(accuracies) / len(accuracies) if accuracies else -math.inf
+    return float(np.mean([row["accuracy"] or 0.0 for row in rows if row["rate"] == rate]))
 
 
-def next_rate(rows: list[Row]) -> float | None:
-    """The rate that is to be tried next: one of the four, or the neighbour of a best one at the end; None if done."""
-    tried = sorted({row["rate"] for row in rows})
-    if missing := [rate for rate in RATES if rate not in tried]:
-        return missing[0]
-    best = max(tried, key=lambda rate: score(rows, rate))
-    place = FURTHER.index(best)
-    beside = [FURTHER[i] for i in (place - 1, place + 1) if 0 <= i < len(FURTHER)]
-    return next((rate for rate in beside if rate not in tried), None)
-
-
-def tune_and_score(dataset: str, name: str, way: str, rows: list[Row]) -> None:
+def tune_and_score(name: str, way: str, rows: list[Row]) -> None:
     """Choose a learning rate for a way, then run its fresh seeds; add to the rows, and to the file."""
-    data = load(dataset)
-    data = data.first(IMAGES[dataset])
-    held_out = data.hold_out(HELD_OUT[dataset])
+    data = load(DATA)
+    held_out = data.hold_out(HELD_OUT)
 
     def run(rate: float, seed: int, part: str) -> None:
-        if any((row["rate"], row["seed"], row["part"]) == (rate, seed, part) for row in mine()):
+        wanted = {"network": name, "way": way, "rate": rate, "seed": seed, "part": part}
+        if any(wanted.items() <= row.items() for row in rows):
             return
-        row = trained(dataset, name, way, rate, seed, data if part == "test" else held_out, part)
+        row = trained(name, way, rate, seed, data if part == "test" else held_out, part)
         rows.append(row)
         append(row, SAVED)
         print(row, flush=True)
 
-    def mine(part: str = "") -> list[Row]:
-        which = (dataset, name, way)
-        of_way = [row for row in rows if (row["dataset"], row["network"], row["way"]) == which]
-        return [row for row in of_way if not part or row["part"] == part]
-
     for rate in RATES:
         for seed in HELD_OUT_SEEDS:
             run(rate, seed, "held out")
-    while (further := next_rate(mine("held out"))) is not None:
-        for seed in HELD_OUT_SEEDS:
-            run(further, seed, "held out")
-    best = max({row["rate"] for row in mine("held out")}, key=lambda rate: score(mine("held out"), rate))
     for seed in SEEDS:
-        run(best, seed, "test")
+        run(best_rate(rows, name, way), seed, "test")
+
+
+def best_rate(rows: Iterable[Row], name: str, way: str) -> float:
+    """The rate of a way with the best mean on held-out images; the lower of two that are equal."""
+    tuned = [row for row in rows if (row["network"], row["way"], row["part"]) == (name, way, "held out")]
+    return max(RATES, key=lambda rate: score(tuned, rate))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a Markdown table: the mean test accuracy of each way in each network, and the mean of all."""
+    lines = [f"| left | {' | '.join(NETWORKS)} | mean |", f"|---|{'--:|' * (len(NETWORKS) + 1)}"]
+    for way in WAYS:
+        rates = {name: best_rate(rows, name, way) for name in NETWORKS}
+        means = [score((row for row in rows if is_test(row, name, way)), rate) for name, rate in rates.items()]
+        lines.append(f"| {way} | {' | '.join(f'{mean:.1f}' for mean in means)} | {np.mean(means):.1f} |")
+    return lines
+
+
+def is_test(row: Row, name: str, way: str) -> bool:
+    return (row["network"], row["way"], row["part"]) == (name, way, "test")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=[f"digits:{name}" for name in NETWORKS])
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS))
     torch.set_num_threads(1)
     rows = read(SAVED) if SAVED.exists() else []
-    for wanted in parser.parse_args().networks:
-        dataset, _, name = wanted.partition(":")
+    for name in parser.parse_args().networks:
         for way in WAYS:
             started = time.perf_counter()
-            tune_and_score(dataset, name, way, rows)
-            print(f"{wanted}, {way}: {time.perf_counter() - started:.0f} s", flush=True)
+            tune_and_score(name, way, rows)
+            print(f"{name}, {way}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from normbench.layers import StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
 from study import CHECKOUT
-from study.benchmarks import cost, libraries, loop, networks, pretrained, raced, rows, search, step
+from study.benchmarks import cost, libraries, loop, networks, pretrained, raced, rows, search, step, without
 from study.networks import build
 
 IN_USE = "8k5v P 8 16 P 16 16 H"  # model.Net in the search's notation
@@ -189,3 +189,28 @@ def test_the_guide_says_how_many_runs_races_took():
     assert f"seeds, {100 * min(saved):.0f} to {100 * max(saved):.0f} %," in guide
     transformer = next(row for row in held if row["name"] == "transformer")
     assert [f"{transformer[design]['means']['BN']:.2f}" for design in ("raced", "fixed")] == ["97.56", "94.96"]
+
+
+def test_the_guide_says_what_none_reached_with_each_start():
+    guide = (CHECKOUT / "docs/normbench.md").read_text(encoding="utf-8")
+    measured = rows.read(without.SAVED)
+    assert "\n".join(without.table(measured)) in guide
+    for way, learned in (("first batch, ends 0", "18 of 20 runs learned"), ("ends 1/√n", "as `swap` leaves it, 5.")):
+        fresh = [row for row in measured if row["part"] == "test" and row["way"] == way]
+        reached = sum((row["accuracy"] or 0) > 50 for row in fresh)
+        assert len(fresh) == 20 and str(reached) in learned and learned in guide
+
+
+@pytest.mark.parametrize("name", without.NETWORKS)
+@pytest.mark.parametrize("way", ("first batch", "first batch, ends 0"))
+def test_a_scale_of_the_first_batch_makes_that_batch_as_large_as_the_way_says(name, way, few_digits):
+    net = without.network(name, way, 0, few_digits)
+    scales = [layer for layer in net.modules() if isinstance(layer, without.ScaleOfTheFirstBatch)]
+    seen = {}
+    for layer in scales:
+        layer.register_forward_hook(lambda layer, inputs, output: seen.update({layer: output.std().item()}))
+    with torch.no_grad():
+        net.train()(few_digits.standardize(few_digits.x_train[:128]))
+    assert len(seen) == len(scales) >= 6
+    assert all(seen[layer] == pytest.approx(layer.deviation, rel=1e-3) for layer in scales)
+    assert any(layer.deviation == 0 for layer in scales) == (way.endswith("0") and name != "plain")
