@@ -203,6 +203,11 @@ class OwnRates(Plain, Begun):
         tried = by_norm([*self.n.arms("rates"), *self.n.arms("rates_today")])
         return [arm.recipe.norm for arm in self.plain if not is_inner(arm.recipe.lr, tried[arm.recipe.norm])]
 
+    @cached_property
+    def failing(self) -> list[Arm]:
+        """Those of which runs failed, as a few seeds for the choice of a rate may not foretell."""
+        return [arm for arm in self.plain if arm.failures]
+
 
 def is_inner(rate: float, tried: Sequence[Arm]) -> bool:
     """Tell whether a lower and a higher rate than this one were tried."""

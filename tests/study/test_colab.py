@@ -118,7 +118,7 @@ def test_on_colab_with_nothing_or_a_part_of_it_there(colab, tmp_path, present, r
 
 
 def test_elsewhere_without_the_project(colab):
-    with pytest.raises(FileNotFoundError, match="is not here: .*or start Jupyter in its folder"):
+    with pytest.raises(FileNotFoundError, match=r"is not here: .*or start Jupyter in its folder"):
         colab(is_colab=False)
 
 

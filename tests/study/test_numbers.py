@@ -231,6 +231,11 @@ def test_a_rate_at_the_edge_of_those_tried_is_told(tmp_path):
     assert readings.OwnRates(n).at_an_edge == readings.RatesToday(n).at_an_edge == ["DyT"]
 
 
+def test_runs_that_failed_at_an_own_rate_are_told(tmp_path):
+    n = of_own_rates(tmp_path, lambda recipe: 9.8 if recipe.family == "LN" and recipe.seed in (20, 30) else 99.0)
+    assert [(arm.label, sum(arm.failures.values())) for arm in readings.OwnRates(n).failing] == [("LN", 2)]
+
+
 def test_an_experiment_that_has_not_begun_says_so(tmp_path):
     assert not readings.OwnRates(Numbers(tmp_path)).is_there
     assert not readings.RatesToday(Numbers(tmp_path)).is_there
