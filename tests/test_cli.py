@@ -251,7 +251,8 @@ def test_version(call):
 
 def test_ctrl_c_while_libraries_are_imported(tmp_path):
     """A library of that name, found before the real one, says when it is imported and then takes its time."""
-    (tmp_path / "torch.py").write_text("import threading\nopen('begun', 'w').write('!')\nthreading.Event().wait()")
+    begun = "with open('begun', 'w') as file:\n    file.write('!')"  # closed by its collection, a file swallows Ctrl-C
+    (tmp_path / "torch.py").write_text(f"import threading\n{begun}\nthreading.Event().wait()")
     status, said = interrupted(["-m", "normbench", "compare"], tmp_path, "begun")
     assert status == 130 and said.startswith("Stopped")
 

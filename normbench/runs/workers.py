@@ -91,8 +91,8 @@ class SideBySide(KeepingEngine):
         try:
             with _spawning():
                 return self._pool.submit(_train_in_a_worker, file, recipe, threads)
-        except OSError as error:
-            if error.errno is not None:  # the machine refuses another process
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the machine refuses another process
                 raise
             # A worker that was killed while another starts has had the pool's pipes closed
             raise BrokenProcessPool("a pool's pipes are closed") from error
