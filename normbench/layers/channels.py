@@ -111,7 +111,7 @@ class Affine(nn.Module):
     """What "none" leaves of a normalization: x·scale + β per channel, as far as there are any.
 
     Args:
-        scale: a number per channel, (C,), or one number for all, (1,); None for none.
+        scale: a number per channel, (C,), or one for all, (1,); None for none.
         bias: β, (C,); None for none.
         last: whether the channels are the last axis instead of the second.
     """

@@ -16,6 +16,7 @@ from normbench.swapping.kinds import Known, asked_for, functions_called
 from normbench.swapping.places import Places
 from normbench.swapping.recognition import explains, recognize
 from normbench.swapping.replacing import Make, replacement, standardizing
+from normbench.swapping.starting import scale_by_first_batch
 from normbench.swapping.watching import Watched, watch
 from normbench.words import reason
 
@@ -103,8 +104,8 @@ def swap(
     activation of timm's BatchNormAct2d, follows the new layer. A layer that stands in several places stays one layer.
 
     "none" keeps β, unless β is 0 and the convolution or linear layer before has a bias of its own. It also keeps a γ
-    that is 0; and into each residual branch that the example shows it puts a trained scale, which starts at
-    1 / √(branches that are added up, between two normalizations of the sum): else it would grow with depth.
+    that is 0. With an example each other layer leaves a trained scale, one number: it starts at 0 at the end of a
+    residual branch, elsewhere at 1/σ of what the example gives there.
 
     Args:
         net: the network, which is left as it is.
@@ -114,7 +115,8 @@ def swap(
             function that makes a layer of your own for feature maps (N, C, …) from the number of channels C.
         example: a batch of inputs, or a tuple of them for a network that takes several. With it the network is run,
             which shows shapes that a layer alone does not: needed by "LN_CHW"; for the others it makes groups fit
-            small feature maps, and finds normalizations that are called as functions, which no swap can replace.
+            small feature maps, gives "none" its scales, and finds normalizations that are called as functions, which no
+            swap can replace.
         pretrained: whether the weights are trained. Then each new layer gets the γ and β with which it comes nearest to
             the old one on the example, of batch norm to what it computes from its running averages; "none" computes
             the same. Take a few dozen training inputs as the example.
@@ -166,6 +168,8 @@ def swapped(
         made_at = {path: new[places.layers[path]] for path in known if path not in report.kept}
         old_net = copied(net).eval()
         report.explained = follow(old_net, new_net, made_at, known, *_inputs(old_net, example))
+    elif norm == "none" and example is not None:
+        scale_by_first_batch(new_net, *_inputs(new_net, example))
     report.left |= _still_called(new_net, example, seen, set(new.values()), report)
     return new_net, report
 

@@ -31,22 +31,14 @@ class Places:
                 self.registered_before[path] = before
             elif not any(True for _ in layer.children()) and any(True for _ in layer.parameters(recurse=False)):
                 before = layer
-        self.branches = self._branches(seen) if seen is not None else {}
 
-    def _branches(self, seen: Watched) -> dict[str, int]:
-        """The layers at the end of residual branches, or, if there are none, at their start.
+    def was_run(self, path: str) -> bool:
+        """Tell whether a forward pass showed what a layer is given."""
+        return self.seen is not None and path in self.seen.shapes
 
-        Each has the number of branches that are added up, until another normalization makes the sum small again.
-        """
-        stages: list[list[str]] = [[]]
-        for path, other in seen.ends.items():
-            if path in self.known:
-                if other in self.known:
-                    stages.append([])
-                stages[-1].append(path)
-        if not any(stages):
-            stages = [[path for path in self.known if path in seen.starts]]
-        return {path: len(stage) for stage in stages for path in stage}
+    def ends_a_branch(self, path: str) -> bool:
+        """Tell whether a layer is the last one of a residual branch."""
+        return self.seen is not None and path in self.seen.ends
 
     def place(self, path: str) -> Place:
         """Return the place of a layer, as far as it is known."""
@@ -79,11 +71,9 @@ class Places:
         bias = getattr(self.before(path), "bias", None)
         return isinstance(bias, Tensor) and not is_lazy(bias) and bias.shape == (self.known[path].channels,)
 
-    def is_shared(self, path: str) -> bool:
-        """Tell whether the input of a layer is used elsewhere, where an activation in place would overwrite it."""
-        if self.seen is None or path not in self.seen.shapes:
-            return any(getattr(layer, "inplace", False) for layer in self.layers.values())
-        return path in self.seen.shared
+    def may_be_overwritten(self) -> bool:
+        """Tell whether an activation may overwrite in place what it is given."""
+        return any(getattr(layer, "inplace", False) for layer in self.layers.values())
 
     def _weights_before(self, path: str) -> nn.Module | None:
         """Return the last layer with parameters before a layer, poolings and activations in between aside."""

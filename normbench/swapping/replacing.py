@@ -195,18 +195,21 @@ def _fails(new: nn.Module, shapes: list[tuple[int, ...]], like: Tensor) -> str:
 def _without(
     path: str, place: Place, weight: nn.Parameter | None, bias: nn.Parameter | None, places: Places
 ) -> nn.Module:
-    """What "none" leaves: β, and at the end of a residual branch a scale; of a pretrained network γ and β."""
+    """What "none" leaves: β, and where a forward pass showed the place a scale; of a pretrained network γ and β.
+
+    The scale is 0 at the end of a residual branch, which so starts as nothing (Bachlechner et al. 2021).
+    """
     if places.pretrained:
         return Affine(weight, bias, place.last)
     kept = None if bias is None or (places.has_bias_before(path) and not _is_any(bias)) else bias
     scale = None
     if weight is not None and weight.device.type != "meta" and not _is_any(weight):
         scale = weight  # the branch starts at 0, as it is meant to
-    elif path in places.branches:
-        like = weight if weight is not None else next(places.net.parameters(), torch.ones(1))
-        scale = nn.Parameter(torch.full((1,), places.branches[path] ** -0.5, device=like.device, dtype=like.dtype))
+    elif places.was_run(path):
+        gamma = torch.ones_like(next(places.net.parameters(), torch.ones(()))) if weight is None else weight
+        scale = nn.Parameter(gamma.detach().mean().view(1) * (0 if places.ends_a_branch(path) else 1))
     if kept is None and scale is None:
-        return Copied() if places.is_shared(path) else nn.Identity()
+        return Copied() if places.may_be_overwritten() else nn.Identity()
     return Affine(scale, kept, place.last)
 
 

@@ -30,13 +30,10 @@ class Watched:
         by_hand: functions such as `var` that a normalization written by hand calls, likewise.
         shapes: the shape of each layer's first input, by path; the smallest one of several calls.
         examples: of normalizations of another make than PyTorch's, by path, what two images or so were turned into.
-        added: the paths of layers whose output is one of the two terms of a sum.
-        ends: those at the end of a residual branch: of two terms, the one that went through more layers; in the order
-            of the sums, each with the path of the layer whose output is the other term (None if it is of no layer).
-        starts: the paths of layers whose input is, later, a term of a sum, as at the start of a residual branch.
+        ends: the paths of layers at the end of a residual branch: their output is a term of a sum of two, the one that
+            went through more layers.
         sources: for each layer, by path, the layer whose output it was given unchanged.
         pooled: the paths of layers whose output goes straight into a mean over all positions.
-        shared: the paths of layers whose input is also read by others, as by a shortcut.
         dropped: for each layer, by path, the layers whose dropout its input went through since the last batch norm.
     """
 
@@ -44,12 +41,9 @@ class Watched:
     by_hand: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     examples: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    added: set[str] = field(default_factory=set)
-    ends: dict[str, str | None] = field(default_factory=dict)
-    starts: set[str] = field(default_factory=set)
+    ends: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)
     pooled: set[str] = field(default_factory=set)
-    shared: set[str] = field(default_factory=set)
     dropped: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -119,10 +113,8 @@ class _Watch(TorchFunctionMode):
         self.layers = dict(net.named_modules())
         self.paths = {layer: path for path, layer in self.layers.items()}
         self.depth: Any = WeakTensorKeyDictionary()
-        self.entered: Any = WeakTensorKeyDictionary()
         self.seen, self.stack, self.origin = seen, [""], dict[int, tuple[Tensor, str, int]]()
         self.dropped: Any = WeakTensorKeyDictionary()  # which keeps no activation alive
-        self.readers: Any = WeakTensorKeyDictionary()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -138,8 +130,6 @@ class _Watch(TorchFunctionMode):
         if source is not None and _averages_positions(func, args, kwargs, output):
             self.seen.pooled.add(source)
         self._follow_dropout(func, args, kwargs, output)
-        if any(True for _ in _tensors(output)):
-            self._note_reader([*args, *kwargs.values()])
         if isinstance(output, Tensor) and (depth := max((self.depth_of(x) for x in _tensors(args)), default=0)):
             self.depth[output] = depth
         return output
@@ -163,15 +153,10 @@ class _Watch(TorchFunctionMode):
         return self.depth.get(value, 0) if isinstance(value, Tensor) else 0
 
     def _add(self, terms: Any) -> None:
-        paths = [self.origin_of(term) for term in terms]
-        self.seen.added |= {path for path in paths if path is not None}
-        for term in terms:
-            if isinstance(term, Tensor):
-                self.seen.starts |= set(self.entered.get(term, ()))
         deepest = max(self.depth_of(term) for term in terms)
-        for term, path, other in zip(terms, paths, paths[::-1]):
-            if path is not None and self.depth_of(term) == deepest:
-                self.seen.ends[path] = other
+        for term in terms:
+            if self.depth_of(term) == deepest and (path := self.origin_of(term)) is not None:
+                self.seen.ends.add(path)
 
     def _follow_dropout(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
         through = {path for x in _tensors([*args, *kwargs.values()]) for path in self.dropped.get(x, ())}
@@ -182,15 +167,6 @@ class _Watch(TorchFunctionMode):
         for y in _tensors(output):
             if through or y in self.dropped:
                 self.dropped[y] = frozenset(through)
-
-    def _note_reader(self, values: Any) -> None:
-        """The innermost layer reads these; so the inputs of others among them are shared."""
-        reader = self.stack[-1]
-        for x in _tensors(values):
-            self.readers[x] = self.readers.get(x, frozenset()) | {reader}
-            for path in self.entered.get(x, ()):
-                if reader != path and not reader.startswith(f"{path}."):
-                    self.seen.shared.add(path)
 
     def record(self, path: str, output: Tensor) -> None:
         """Remember the layer that a tensor comes from."""
@@ -222,9 +198,6 @@ def _hooked(net: nn.Module, watch: _Watch) -> Iterator[None]:
                 before = watch.seen.shapes.get(path)
                 if before is None or math.prod(x.shape[1:]) < math.prod(before[1:]):
                     watch.seen.shapes[path] = tuple(x.shape)
-                watch.entered[x] = (*watch.entered.get(x, ()), path)
-                if x in watch.readers:
-                    watch.seen.shared.add(path)
                 inputs_at[path] = (x, _version(x))
                 if path in of_another_make and path not in watch.seen.examples:
                     given[path] = x[:FEW].clone()

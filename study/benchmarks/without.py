@@ -9,7 +9,8 @@ Small networks of torchvision's blocks lose their normalization in several ways:
   or at 0 (Bachlechner et al. 2021, De & Smith 2020).
 - first batch: a trained scale at every place, which starts at 1/σ of what the first batch gives there (Mishkin &
   Matas 2016).
-- first batch, ends 1/√n, and first batch, ends 0: both together.
+- first batch, ends 1/√n, and first batch, ends 0: both together. The last is what `swap` leaves.
+- first two images, ends 0: the same, from a batch of two.
 
 Batch norm stands beside them. Each way tries the same learning rates with the same seeds on images held out of the
 training set; fresh seeds at its best rate are then scored on the test set. Rows go to study/results/without.jsonl;
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import MobileNetV2
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -31,16 +32,21 @@ from normbench.data import Dataset, load
 from normbench.device import seeded
 from normbench.layers import Affine
 from normbench.swapping import swap
+from normbench.swapping.starting import scale_by_first_batch
 from normbench.training import Recipe, Trainer
 from study.benchmarks.rows import RESULTS, Row, append, read
 
 SAVED = RESULTS / "without.jsonl"
-WAYS = ("BN", "bare", "ends 1/√n", "ends 0", "first batch", "first batch, ends 1/√n", "first batch, ends 0")
+WAYS = (
+    *("BN", "bare", "ends 1/√n", "ends 0"),
+    *("first batch", "first batch, ends 1/√n", "first batch, ends 0", "first two images, ends 0"),
+)
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 HELD_OUT_SEEDS, SEEDS = (100, 101, 102), range(5)
 DATA, EPOCHS, BATCH, HELD_OUT = "digits", 10, 64, 300
 STAGES = ((16, 1), (32, 2))  # channels and stride
 BLOCKS = 3
+ADDED = {"basic blocks": 3, "bottlenecks": 3, "MobileNetV2": 2}  # branches between two normalizations of their sum
 
 
 def residual(block: type[BasicBlock] | type[Bottleneck], channels: int) -> nn.Sequential:
@@ -99,24 +105,6 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-class ScaleOfTheFirstBatch(nn.Module):
-    """A trained scale that gives the first batch a certain deviation, and a shift per channel."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.deviation = 1.0
-        self.scale = nn.Parameter(torch.ones(()))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.is_set = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) → the same shape."""
-        if not self.is_set:
-            self.scale.data = self.deviation / x.detach().std().clamp(min=1e-12)
-            self.is_set = True
-        return x * self.scale + self.bias.view(1, -1, 1, 1)
-
-
 def network(name: str, way: str, seed: int, data: Dataset) -> nn.Module:
     """Make a network without its normalization, in one of the ways."""
     images = data.standardize(data.x_train[:128])
@@ -124,28 +112,17 @@ def network(name: str, way: str, seed: int, data: Dataset) -> nn.Module:
         net = NETWORKS[name](data.image_shape[0])
     if way == "BN":
         return net
-    end = way.partition("ends ")[2]
+    if way == "bare":
+        return swap(net, "none")
+    first, _, end = way.rpartition("ends ")
     without = swap(net, "none", images)
-    ends = {
-        path: (layer, layer.scale)
-        for path, layer in without.named_modules()
-        if isinstance(layer, Affine) and layer.scale is not None
-    }
-    if not way.startswith("first batch"):
-        for layer, scale in ends.values():
-            if end == "0":
-                nn.init.zeros_(scale)
-            elif not end:
-                layer.scale = None
-        return without
-    new = swap(net, ScaleOfTheFirstBatch)
-    for path, (_, scale) in ends.items():
-        at_first = new.get_submodule(path)
-        assert isinstance(at_first, ScaleOfTheFirstBatch)
-        at_first.deviation = {"1/√n": scale.item(), "0": 0.0}.get(end, 1.0)
-    with torch.no_grad(), seeded(0):
-        new.train()(images)
-    return new
+    for layer in without.modules():
+        if isinstance(layer, Affine) and layer.scale is not None:
+            is_end = not layer.scale.any()
+            nn.init.constant_(layer.scale, {"1/√n": ADDED[name] ** -0.5, "0": 0.0}.get(end, 1.0) if is_end else 1.0)
+    if way.startswith("first"):
+        scale_by_first_batch(without, images[:2] if "two" in first else images)
+    return without
 
 
 def trained(name: str, way: str, rate: float, seed: int, data: Dataset, part: str) -> Row:

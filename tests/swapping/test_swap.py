@@ -28,7 +28,7 @@ def test_what_a_swap_computes_is_what_the_layer_computes(norm):
     weight, bias = net[1].weight, net[1].bias
     net = copy.deepcopy(net)  # the steps below move its averages
     if norm == "none":
-        result = maps + bias.view(-1, 1, 1)
+        result = maps * weight.mean() / maps.std() + bias.view(-1, 1, 1)
     else:
         expected = make(norm, Place(8, axes=4, size=(5, 5)))
         expected.eps = 1e-3
