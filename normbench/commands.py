@@ -162,14 +162,14 @@ def compare(
     images. If you stop it, the same command resumes. Without a network it shows what it does in a few minutes, with a
     small network on small digits.
     """
-    from normbench import comparison
+    from normbench import comparison, networks
     from normbench.checking import price_text
 
-    network = comparison.Swapped(options.network)
+    network = networks.Swapped(options.network)
     if options.train is not None and options.dataset is not None:
         raise ValueError("--dataset and --train exclude each other: a training function has its own data")
     data = _data(options, where) if options.train is None else None
-    trained_on = data.name if data else comparison.Named(options.train or "").name
+    trained_on = data.name if data else networks.Named(options.train or "").name
     folder = output_folder(options.output, f"runs/compare/{network.name}-{trained_on}")
     if options.verbose and data:
         for path, layer in network.layers(data).items():
@@ -213,8 +213,9 @@ def _data(options: Options, where: Where) -> "Dataset | Samples":
         return where.load(name, options.size)
     from dataclasses import replace
 
-    from normbench.comparison import Named, samples_of
+    from normbench.comparison import samples_of
     from normbench.data import Goal, Samples
+    from normbench.networks import Named
 
     if options.size is not None:
         raise ValueError(f"--size is for folders of images, got {options.size}")
@@ -230,7 +231,7 @@ def _data(options: Options, where: Where) -> "Dataset | Samples":
 
 def _function(name: str) -> Any:
     """The function that a text names, or the text itself where it names none."""
-    from normbench.comparison import Named
+    from normbench.networks import Named
 
     if not is_function(name):
         return name
@@ -313,8 +314,8 @@ def check(options: Annotated[CheckOptions, tyro.conf.arg(name="")]) -> None:
     Takes seconds and trains nothing.
     """
     from normbench import checking
-    from normbench.comparison import Swapped, is_of_a_user
     from normbench.device import choose_device
+    from normbench.networks import Swapped, is_of_a_user
 
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")

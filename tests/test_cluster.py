@@ -16,7 +16,7 @@ import pytest
 import torch
 from made_up import TRAINER, build, without_seconds
 
-from normbench.comparison.network import Swapped
+from normbench.networks import Swapped
 from normbench.runs import cluster, on_ray, read, run_all
 from normbench.training import Recipe, Trainer, train
 

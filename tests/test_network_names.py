@@ -11,9 +11,10 @@ import torch
 from made_up import ROOT
 from torch import nn
 
-from normbench.comparison import Swapped, small_network
+from normbench.comparison import small_network
 from normbench.data import Dataset
 from normbench.defaults import NETWORK
+from normbench.networks import Swapped
 from normbench.swapping import normalizations
 from normbench.training import Recipe
 

@@ -12,8 +12,8 @@ from made_up import TRAINER as OF_THE_TESTS
 from made_up import without_seconds
 from torch import nn
 
-from normbench.comparison import Swapped
 from normbench.device import seeded
+from normbench.networks import Swapped
 from normbench.runs import local, run_all
 from normbench.training import Recipe, Trainer, loop, train
 

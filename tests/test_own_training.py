@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from normbench.comparison import Comparison, compare
-from normbench.comparison.named import Named
 from normbench.comparison.own import OwnTraining
+from normbench.layers import Affine
+from normbench.networks import Named
 from normbench.runs import read
 
 QUICK = {"progress": False, "price": False, "arms": ("BN", "none"), "seeds": 3}
-KINDS = {nn.BatchNorm1d: "BN", nn.Identity: "none"}
+KINDS = {nn.BatchNorm1d: "BN", nn.Identity: "none", Affine: "none"}
 
 
 def build():

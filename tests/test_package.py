@@ -19,7 +19,7 @@ FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FLOORS = (
     {"defaults", "stats", "words", "device", "source", "files", "layers", "data"},
     {"swapping", "training"},
-    {"checking", "runs"},
+    {"checking", "networks", "runs"},
     {"figures"},
     {"comparison"},
     {"commands", "__main__", "__init__"},
@@ -69,7 +69,9 @@ sys.argv = ["normbench", "check", "--help"]
 with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
     normbench.commands.main()
 answers["help"] = loaded() if "--batch-size" in shown.getvalue() else "no help"
-import normbench.comparison, normbench.swapping
+import normbench.checking, normbench.networks
+answers["check"] = loaded()
+import normbench.comparison
 answers["comparison"] = loaded()
 for module in pkgutil.walk_packages(normbench.__path__, "normbench."):
     if not module.name.endswith("__main__"):
@@ -94,7 +96,7 @@ def answers(tmp_path_factory):
 
 def test_nothing_heavy_is_imported_before_it_is_needed(answers):
     assert answers["normbench"] == answers["commands"] == answers["help"] == []
-    assert "torch" in answers["comparison"]
+    assert "torch" in answers["check"] and "scipy" not in answers["check"]
     assert not {"matplotlib", "pandas", "sklearn", "jinja2", "ray", "IPython"} & {*answers["comparison"]}
 
 

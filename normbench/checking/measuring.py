@@ -96,7 +96,7 @@ def least_time(work: Callable[[], object], device: torch.device, budget: float) 
 
 
 def shares_of_time(
-    net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str], budget: float = 0.7
+    net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str], budget: float = 0.3
 ) -> dict[str, float]:
     """Measure the share of the forward time that each of the layers takes, by path: the least of up to three passes.
 

@@ -110,7 +110,7 @@ def price(net: nn.Module, inputs: tuple[Tensor, ...], seen: Watched, arms: Mappi
         except Exception as error:  # a layer of a user's own can raise anything
             failures[arm] = reason(error).rstrip(".")
     folded = [path for path in foldable if _fold(_before(net, seen, path), net.get_submodule(path), called[path])]
-    inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.3)
+    inference = least_time(lambda: forward(net.eval(), *copies(inputs)), inputs[0].device, 0.2)
     costs = [Cost(OWN, step.seconds, inference, step.kept, step.peak)]
     for arm in arms:
         if arm in failures:
@@ -168,7 +168,7 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], paths: list[str]) -> _Step
         first = synchronized(device) - begun
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
-        budget = 0.7 if first < 0.7 else 0.2  # of a large network one more step is enough
+        budget = 0.7 if first < 0.7 else 0.1  # of a large network one more step is enough
         seconds = min(first, least_time(lambda: backward(net(*copies(inputs))), device, budget))
     except (Exception, SystemExit) as error:  # batch norm over one number, a detector that needs targets
         return _Step(failure=reason(error).rstrip("."))

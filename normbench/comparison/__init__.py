@@ -7,8 +7,6 @@ from normbench.comparison.differences import (
     same,
     typical_difference,
 )
-from normbench.comparison.named import Named
-from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.result import Comparison, Result
 from normbench.comparison.tables import read_table
 from normbench.comparison.tasks import samples_of
@@ -16,11 +14,8 @@ from normbench.comparison.tasks import samples_of
 __all__ = [
     "MARGIN",
     "Comparison",
-    "Named",
     "Result",
-    "Swapped",
     "compare",
-    "is_of_a_user",
     "read_table",
     "same",
     "samples_of",

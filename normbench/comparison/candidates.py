@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from normbench.checking import check
 from normbench.checking.price import Price
-from normbench.comparison.network import Swapped
 from normbench.data import Dataset, Samples, Task, shape_of_inputs, title
 from normbench.layers import OWN, label, parse
+from normbench.networks import Swapped
 from normbench.source import is_known, known_or_unique
 from normbench.swapping import normalizations, unknown
 from normbench.training import (

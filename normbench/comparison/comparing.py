@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from normbench import defaults
 from normbench.comparison.candidates import Candidate, Original, candidates, groups, original, preview, without_twins
 from normbench.comparison.export import save
-from normbench.comparison.network import Swapped, is_of_a_user
 from normbench.comparison.own import own_training, rates_of
 from normbench.comparison.race import Rules
 from normbench.comparison.racing import Course, hold
@@ -26,6 +25,7 @@ from normbench.comparison.tasks import chance_of, data_of, for_rates, scored_on,
 from normbench.comparison.trainings import Trainings
 from normbench.data import Dataset, Function, Goal, Samples, Task
 from normbench.device import choose_device
+from normbench.networks import Swapped, is_of_a_user
 from normbench.runs import Engine, local, opened
 from normbench.swapping import Make
 from normbench.training import OPTIMIZERS, Recipe

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normbench.comparison.named import Named
 from normbench.data import HELD_OUT
 from normbench.device import device_name, seeded
+from normbench.networks import Named
 from normbench.runs import ACCURACY
 from normbench.source import known_or_unique
 from normbench.training import Recipe, Run

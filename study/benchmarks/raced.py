@@ -21,7 +21,6 @@ from torch.utils.data import TensorDataset
 
 from normbench.comparison import Result, compare
 from normbench.comparison.candidates import candidates
-from normbench.comparison.network import Swapped
 from normbench.comparison.race import Rules
 from normbench.comparison.racing import Course, hold
 from normbench.comparison.rates import best_of
@@ -29,6 +28,7 @@ from normbench.comparison.tasks import chance_of, for_rates, trainer_of
 from normbench.comparison.trainings import Trainings
 from normbench.data import Samples
 from normbench.device import device_name
+from normbench.networks import Swapped
 from normbench.runs import Arms, arms, local
 from normbench.training import OPTIMIZERS, Recipe
 from study import CHECKOUT

@@ -10,7 +10,7 @@ Small networks of torchvision's blocks lose their normalization in several ways:
 - first batch: a trained scale at every place, which starts at 1/σ of what the first batch gives there (Mishkin &
   Matas 2016).
 - first batch, ends 1/√n, and first batch, ends 0: both together. The last is what `swap` leaves.
-- first two images, ends 0: the same, from a batch of two.
+- first 16 images, ends 0, and first 2 images, ends 0: the same, from smaller batches. `compare` takes 16.
 
 Batch norm stands beside them. Each way tries the same learning rates with the same seeds on images held out of the
 training set; fresh seeds at its best rate are then scored on the test set. Rows go to study/results/without.jsonl;
@@ -19,6 +19,7 @@ those that are there already are not run again.
 
 import argparse
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -39,7 +40,8 @@ from study.benchmarks.rows import RESULTS, Row, append, read
 SAVED = RESULTS / "without.jsonl"
 WAYS = (
     *("BN", "bare", "ends 1/√n", "ends 0"),
-    *("first batch", "first batch, ends 1/√n", "first batch, ends 0", "first two images, ends 0"),
+    *("first batch", "first batch, ends 1/√n", "first batch, ends 0"),
+    *("first 16 images, ends 0", "first 2 images, ends 0"),
 )
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 HELD_OUT_SEEDS, SEEDS = (100, 101, 102), range(5)
@@ -121,7 +123,8 @@ def network(name: str, way: str, seed: int, data: Dataset) -> nn.Module:
             is_end = not layer.scale.any()
             nn.init.constant_(layer.scale, {"1/√n": ADDED[name] ** -0.5, "0": 0.0}.get(end, 1.0) if is_end else 1.0)
     if way.startswith("first"):
-        scale_by_first_batch(without, images[:2] if "two" in first else images)
+        number = re.search(r"\d+", first)
+        scale_by_first_batch(without, images[: int(number[0])] if number else images)
     return without
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from model import COLOUR, WIDTHS, Net
-from normbench.layers import StandardizedConv2d
+from normbench.layers import Affine, StandardizedConv2d
 from normbench.swapping import swap
 from normbench.training import Recipe
 from study import CHECKOUT
@@ -202,15 +202,24 @@ def test_the_guide_says_what_none_reached_with_each_start():
 
 
 @pytest.mark.parametrize("name", without.NETWORKS)
-@pytest.mark.parametrize("way", ("first batch", "first batch, ends 0"))
-def test_a_scale_of_the_first_batch_makes_that_batch_as_large_as_the_way_says(name, way, few_digits):
-    net = without.network(name, way, 0, few_digits)
-    scales = [layer for layer in net.modules() if isinstance(layer, without.ScaleOfTheFirstBatch)]
-    seen = {}
-    for layer in scales:
-        layer.register_forward_hook(lambda layer, inputs, output: seen.update({layer: output.std().item()}))
+@pytest.mark.parametrize(
+    "way, at_ends", (("first batch", 1), ("first batch, ends 1/√n", None), ("first batch, ends 0", 0))
+)
+def test_a_scale_of_the_first_batch_makes_that_batch_as_large_as_the_way_says(name, way, at_ends, few_digits):
+    images = few_digits.standardize(few_digits.x_train[:128])
+    ends = {path for path, layer in without.network(name, "ends 0", 0, few_digits).named_modules() if is_zero(layer)}
+    assert len(ends) == {"plain": 0, "MobileNetV2": 4}.get(name, 6)
+    net = without.network(name, way, 0, few_digits).eval()
+    deviations = {}
+    for path, layer in net.named_modules():
+        if isinstance(layer, Affine):
+            layer.register_forward_hook(lambda *a, path=path: deviations.update({path: a[2].std().item()}))
     with torch.no_grad():
-        net.train()(few_digits.standardize(few_digits.x_train[:128]))
-    assert len(seen) == len(scales) >= 6
-    assert all(seen[layer] == pytest.approx(layer.deviation, rel=1e-3) for layer in scales)
-    assert any(layer.deviation == 0 for layer in scales) == (way.endswith("0") and name != "plain")
+        net(images)
+    assert len(deviations) >= 6
+    at_ends = without.ADDED.get(name, 1) ** -0.5 if at_ends is None else at_ends
+    assert all(deviations[path] == pytest.approx(at_ends if path in ends else 1, rel=1e-3) for path in deviations)
+
+
+def is_zero(layer):
+    return isinstance(layer, Affine) and not layer.scale.any()

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from normbench.comparison.neighbours import first_on_path
+from normbench.networks.neighbours import first_on_path
 from normbench.source import source_checksum
 
 

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from normbench.comparison.named import Named
 from normbench.data import Dataset, Samples, Task
 from normbench.device import seeded
 from normbench.layers import OWN, parse
+from normbench.networks.named import Named
 from normbench.swapping import Make, normalizations, swapped
 from normbench.training import Recipe, build_checksum, labels
 
 Build = Callable[..., nn.Module]
 
 FOLLOWED = 64  # training inputs on which new layers follow those of a pretrained network
+SCALED = 16  # training inputs whose deviations a network without normalization starts from
 
 
 class ThreeTimes(nn.Module):
@@ -60,16 +61,17 @@ class Swapped:
 
         Raises ValueError if it cannot be found, built or swapped.
         """
-        example = self._inputs(data)
+        example = self._inputs(data, recipe.norm)
         example = None if example is None else example.cpu()
         return swapped(self.original(data, recipe.seed), self.layer(recipe.norm), example, self.pretrained)[0]
 
-    def _inputs(self, data: Task) -> Tensor | None:
-        if not self.pretrained:
+    def _inputs(self, data: Task, norm: str) -> Tensor | None:
+        if not self.pretrained and norm != "none":
             return data.example(2)
+        number = FOLLOWED if self.pretrained else SCALED
         with seeded(0):  # of their random changes
-            inputs = data.batch(FOLLOWED)[0] if isinstance(data, (Dataset, Samples)) else data.example(FOLLOWED)
-        if inputs is None:
+            inputs = data.batch(number)[0] if isinstance(data, (Dataset, Samples)) else data.example(number)
+        if inputs is None and self.pretrained:
             raise ValueError(
                 "pretrained needs inputs=…, a few dozen of those in training: new layers follow the old on them"
             )
