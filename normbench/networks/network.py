@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -14,7 +13,7 @@ from normbench.data import Dataset, Samples, Task
 from normbench.device import seeded
 from normbench.layers import OWN, parse
 from normbench.networks.named import Named
-from normbench.swapping import Make, normalizations, swapped
+from normbench.swapping import Make, evaluating, normalizations, swapped
 from normbench.training import Recipe, build_checksum, labels
 
 Build = Callable[..., nn.Module]
@@ -149,8 +148,5 @@ def _shape(net: nn.Module, example: Tensor | None) -> None:
     """Give lazy layers their shapes and weights by a forward pass; what fails in it fails again in the check."""
     if example is None:
         return
-    modes = {layer: layer.training for layer in net.modules()}
-    with torch.no_grad(), suppress(Exception):
-        net.eval()(example.cpu())
-    for layer, mode in modes.items():
-        layer.training = mode
+    with evaluating(net), suppress(Exception):
+        net(example.cpu())

@@ -4,6 +4,7 @@
 """
 
 from normbench.swapping.copying import copied
+from normbench.swapping.evaluating import evaluating
 from normbench.swapping.kinds import Known
 from normbench.swapping.network import (
     Example,
@@ -27,6 +28,7 @@ __all__ = [
     "Report",
     "Watched",
     "copied",
+    "evaluating",
     "normalizations",
     "rebuilt",
     "recognize",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from normbench.device import seeded
 from normbench.layers import DyT
+from normbench.swapping.evaluating import evaluating
 from normbench.swapping.kinds import Known
 from normbench.swapping.replacing import inside
 
@@ -21,7 +22,6 @@ class Wanted(NamedTuple):
     last: bool
 
 
-@torch.no_grad()
 def follow(
     before: nn.Module, after: nn.Module, new: Mapping[str, nn.Module], known: Mapping[str, Known], *inputs: Tensor
 ) -> dict[str, float]:
@@ -44,20 +44,17 @@ def follow(
     Returns, by path, how much of the variance of the old layer's outputs the new one explains, at most 1.
     """
     fitted = {path: layer for path, layer in new.items() if _can_follow(layer, known[path])}
-    modes = {layer: layer.training for layer in after.modules()}
     wanted: dict[str, Wanted] = {}
     explained: dict[str, float] = {}
     hooks = [before.get_submodule(path).register_forward_hook(_keep(wanted, path, known[path])) for path in fitted]
     hooks += [_norm(layer).register_forward_hook(_fit(wanted, explained, path)) for path, layer in fitted.items()]
     try:
-        with seeded(0):
+        with evaluating(after), seeded(0):
             before(*inputs)
-            after.eval()(*inputs)
+            after(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, mode in modes.items():
-            layer.training = mode
     return explained
 
 

@@ -1,7 +1,8 @@
 """A whole network: its normalization layers found and replaced, and a report of what was done and what was left."""
 
 import warnings
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,9 +168,11 @@ def swapped(
     if pretrained and example is not None:
         made_at = {path: new[places.layers[path]] for path in known if path not in report.kept}
         old_net = copied(net).eval()
-        report.explained = follow(old_net, new_net, made_at, known, *_inputs(old_net, example))
+        with _after_the_swap():
+            report.explained = follow(old_net, new_net, made_at, known, *_inputs(old_net, example))
     elif norm == "none" and example is not None:
-        scale_by_first_batch(new_net, *_inputs(new_net, example))
+        with _after_the_swap():
+            scale_by_first_batch(new_net, *_inputs(new_net, example))
     report.left |= _still_called(new_net, example, seen, set(new.values()), report)
     return new_net, report
 
@@ -293,6 +296,15 @@ def _inputs(net: nn.Module, example: Example) -> tuple[Tensor, ...]:
     return tuple(x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) for x in inputs)
 
 
+@contextmanager
+def _after_the_swap() -> Iterator[None]:
+    """Say of what fails when a swapped network is run that it does so after the swap."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"after the swap the network cannot be run on the example: {reason(error)}") from error
+
+
 # Reporting
 
 
@@ -307,10 +319,8 @@ def _still_called(
     }
     if before is None or example is None:
         return left | _calling(net)
-    try:
+    with _after_the_swap():
         seen = watch(copied(net), *_inputs(net, example))
-    except Exception as error:
-        raise ValueError(f"after the swap the network cannot be run on the example: {reason(error)}") from error
     inside = {part for layer in new for part in layer.modules()}
     for path, layer in net.named_modules():
         if path in report.replaced and path in before.shapes and path not in seen.shapes:

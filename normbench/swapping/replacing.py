@@ -60,10 +60,11 @@ def replacement(path: str, norm: str | Make, places: Places, anew: bool = False)
     try:
         if callable(norm):
             new = _of_a_user(norm, path, places, weight, bias)
-        elif parse(norm).name == "none":
-            new = _without(path, place, weight, bias, places)
         else:
-            new = _of_the_table(layer, known, norm, place, weight, bias)
+            if parse(norm).name == "none":
+                new = _without(path, place, weight, bias, places)
+            else:
+                new = _of_the_table(layer, known, norm, place, weight, bias)
             _place_on(new, known, places)
     except ValueError as error:
         raise ValueError(f"layer {path!r}: {error}" if path else str(error)) from error
@@ -206,8 +207,8 @@ def _without(
     if weight is not None and weight.device.type != "meta" and not _is_any(weight):
         scale = weight  # the branch starts at 0, as it is meant to
     elif places.was_run(path):
-        gamma = torch.ones_like(next(places.net.parameters(), torch.ones(()))) if weight is None else weight
-        scale = nn.Parameter(gamma.detach().mean().view(1) * (0 if places.ends_a_branch(path) else 1))
+        gamma = torch.ones(1) if weight is None else weight.detach()
+        scale = nn.Parameter(gamma.mean().view(1) * (0 if places.ends_a_branch(path) else 1))
     if kept is None and scale is None:
         return Copied() if places.may_be_overwritten() else nn.Identity()
     return Affine(scale, kept, place.last)

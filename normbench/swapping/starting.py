@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from normbench.device import seeded
 from normbench.layers import Affine
+from normbench.swapping.evaluating import evaluating
 
 
-@torch.no_grad()
 def scale_by_first_batch(net: nn.Module, *inputs: Tensor) -> None:
     """Divide each scale that is one number by the deviation σ of what a batch gives its layer.
 
@@ -20,14 +19,9 @@ def scale_by_first_batch(net: nn.Module, *inputs: Tensor) -> None:
         net: a network in which "none" has taken the place of its normalization; its mode is kept.
         inputs: the batch.
     """
-    modes = {layer: layer.training for layer in net.modules()}
+    scales = {layer: layer.scale for layer in net.modules() if isinstance(layer, Affine)}
     waiting: set[nn.Module] = {
-        layer
-        for layer in modes
-        if isinstance(layer, Affine)
-        and layer.scale is not None
-        and layer.scale.shape == (1,)
-        and not layer.scale.is_meta
+        layer for layer, scale in scales.items() if scale is not None and scale.shape == (1,) and not scale.is_meta
     }
 
     def divide(layer: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -39,10 +33,8 @@ def scale_by_first_batch(net: nn.Module, *inputs: Tensor) -> None:
 
     hooks = [layer.register_forward_pre_hook(divide) for layer in waiting]
     try:
-        with seeded(0):
-            net.eval()(*(x.clone() for x in inputs))
+        with evaluating(net), seeded(0):
+            net(*(x.clone() for x in inputs))
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, mode in modes.items():
-            layer.training = mode

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from normbench.device import seeded
+from normbench.swapping.evaluating import evaluating
 from normbench.swapping.kinds import FUNCTIONS, WEIGHTED, is_of_another_make
 
 SUMS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
@@ -245,13 +246,8 @@ def watch(net: nn.Module, *inputs: Tensor) -> Watched:
 
     Its state and modes are left as they are, and so are the inputs. Raises what the network raises.
     """
-    modes = {layer: layer.training for layer in net.modules()}
     watcher = _Watch(Watched(), net)
-    try:
-        given = [x.clone() for x in inputs]
-        with torch.no_grad(), seeded(0), _hooked(net.eval(), watcher), watcher:
-            net(*given)
-    finally:
-        for layer, mode in modes.items():
-            layer.training = mode
+    given = [x.clone() for x in inputs]
+    with evaluating(net), seeded(0), _hooked(net, watcher), watcher:
+        net(*given)
     return watcher.seen

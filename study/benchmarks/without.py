@@ -19,7 +19,6 @@ those that are there already are not run again.
 
 import argparse
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -48,6 +47,7 @@ HELD_OUT_SEEDS, SEEDS = (100, 101, 102), range(5)
 DATA, EPOCHS, BATCH, HELD_OUT = "digits", 10, 64, 300
 STAGES = ((16, 1), (32, 2))  # channels and stride
 BLOCKS = 3
+FIRST = {"first batch": 128, "first 16 images": 16, "first 2 images": 2}
 ADDED = {"basic blocks": 3, "bottlenecks": 3, "MobileNetV2": 2}  # branches between two normalizations of their sum
 
 
@@ -109,22 +109,22 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 def network(name: str, way: str, seed: int, data: Dataset) -> nn.Module:
     """Make a network without its normalization, in one of the ways."""
-    images = data.standardize(data.x_train[:128])
+    images = data.standardize(data.x_train[: max(FIRST.values())])
     with seeded(seed):
         net = NETWORKS[name](data.image_shape[0])
     if way == "BN":
         return net
     if way == "bare":
         return swap(net, "none")
-    first, _, end = way.rpartition("ends ")
+    end = way.rpartition("ends ")[2]
     without = swap(net, "none", images)
     for layer in without.modules():
         if isinstance(layer, Affine) and layer.scale is not None:
             is_end = not layer.scale.any()
             nn.init.constant_(layer.scale, {"1/√n": ADDED[name] ** -0.5, "0": 0.0}.get(end, 1.0) if is_end else 1.0)
-    if way.startswith("first"):
-        number = re.search(r"\d+", first)
-        scale_by_first_batch(without, images[: int(number[0])] if number else images)
+    for first, number in FIRST.items():
+        if way.startswith(first):
+            scale_by_first_batch(without, images[:number])
     return without
 
 

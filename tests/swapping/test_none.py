@@ -74,6 +74,20 @@ def test_a_layer_that_is_called_twice_is_scaled_by_its_first_inputs():
     assert swap(net, "none", x)[0].scale.item() == pytest.approx(1 / x.std().item())
 
 
+@pytest.mark.parametrize("norm, pretrained", (("none", False), ("none", True), ("GN", True)))
+def test_what_a_network_misses_after_a_swap_is_told_in_one_line(norm, pretrained):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(x) + self.norm.running_var.mean()
+
+    with pytest.raises(ValueError, match=r"after the swap the network cannot be run on the example: .*running_var"):
+        swap(Reads(), norm, torch.randn(2, 3, 5, 5), pretrained=pretrained)
+
+
 def test_beta_that_is_not_0_stays_also_after_a_bias():
     net, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.randn(2, 3, 5, 5)
     with torch.no_grad():
