@@ -4,12 +4,15 @@ from itertools import product
 import numpy as np
 import pytest
 from made_up import failed_run_of, run_of
+from matplotlib.colors import to_rgb
 from scipy.stats import t
 from tidy import assert_tidy, drawn_without_warnings, labelled, texts
 
 from normbench import figures
 from normbench.data import HELD_OUT
-from normbench.layers import colour
+from normbench.figures.style import DARK
+from normbench.layers import NORMALIZATIONS, colour
+from normbench.layers.table import OTHER_COLOURS
 from normbench.runs import arms, conditions
 from normbench.training import Recipe, labels
 
@@ -97,6 +100,20 @@ DRAWN = {
 @pytest.fixture(scope="module")
 def drawn():
     return drawn_without_warnings(DRAWN)
+
+
+def luminance(colour_of):
+    """The relative luminance of WCAG 2.1."""
+    channels = np.array(to_rgb(colour_of))
+    linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+@pytest.mark.parametrize("ground", ["white", DARK["figure.facecolor"]])
+@pytest.mark.parametrize("drawn", [*(row.colour for row in NORMALIZATIONS.values()), *OTHER_COLOURS])
+def test_a_colour_shows_on_white_and_on_dark(drawn, ground):
+    low, high = sorted((luminance(drawn), luminance(ground)))
+    assert (high + 0.05) / (low + 0.05) >= 3  # what WCAG asks of lines and marks
 
 
 @pytest.mark.parametrize("name", DRAWN)

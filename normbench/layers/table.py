@@ -23,7 +23,7 @@ MOST_GROUPS = 32  # as Wu & He (2018) chose
 LEAST_NUMBERS = 16  # in a set of group norm, if the channels allow it
 STANDARDIZED = "WS+"
 OWN = "own"
-OTHER_COLOURS = ("#56B4E9", "#E69F00", "#7B3294", "#A6611A", "#018571")  # of layers that are not in the table
+OTHER_COLOURS = ("#2B8CC4", "#C27C0E", "#8E44AD", "#A6611A", "#018571")  # of layers that are not in the table
 
 
 class Place(NamedTuple):
@@ -155,7 +155,7 @@ def _identity(place: Place, number: int | None) -> nn.Module:
     return nn.Identity()
 
 
-# The colours are those of Okabe and Ito, which colour-blind readers can distinguish, and darker ones.
+# The first colours are those of Okabe and Ito, which colour-blind readers can distinguish. All show on white and on dark.
 NORMALIZATIONS = {
     "BN": Normalization("batch norm", "one channel of all images", _batch_norm, "#0072B2", number="images"),
     "GN": Normalization("group norm", "a group of channels of one image", _group_norm, "#D55E00", number="groups"),
@@ -171,11 +171,11 @@ NORMALIZATIONS = {
     "LN_C": Normalization(
         "layer norm at each pixel", "all channels of one pixel of one image", _layer_norm_of_pixels, "#8C6D1F"
     ),
-    "RMS": Normalization("RMSNorm", "all channels of one pixel of one image", _rms_norm, "#4B0082"),
-    "DyT": Normalization("dynamic tanh", "nothing", _dyt, "#7F3F00"),
-    "Derf": Normalization("dynamic erf", "nothing", _derf, "#B22222"),
+    "RMS": Normalization("RMSNorm", "all channels of one pixel of one image", _rms_norm, "#8250DF"),
+    "DyT": Normalization("dynamic tanh", "nothing", _dyt, "#A0522D"),
+    "Derf": Normalization("dynamic erf", "nothing", _derf, "#C0392B"),
     "BRN": Normalization("batch renorm", "one channel of all images", _batch_renorm, "#4682B4"),
-    "FrozenBN": Normalization("frozen batch norm", "one channel of all images, fixed", _frozen_batch_norm, "#00344F"),
+    "FrozenBN": Normalization("frozen batch norm", "one channel of all images, fixed", _frozen_batch_norm, "#4A7A96"),
     "none": Normalization("no normalization", "nothing", _identity, "#666666"),
 }
 
