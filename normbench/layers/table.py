@@ -155,7 +155,7 @@ def _identity(place: Place, number: int | None) -> nn.Module:
     return nn.Identity()
 
 
-# The first colours are those of Okabe and Ito, which colour-blind readers can distinguish. All show on white and on dark.
+# The first are those of Okabe and Ito, which colour-blind readers can distinguish. All show on white and on dark.
 NORMALIZATIONS = {
     "BN": Normalization("batch norm", "one channel of all images", _batch_norm, "#0072B2", number="images"),
     "GN": Normalization("group norm", "a group of channels of one image", _group_norm, "#D55E00", number="groups"),
