@@ -11,12 +11,17 @@ WIDTH, HEIGHT = 540, 760  # of the window, in CSS pixels: README shows the pictu
 BROWSERS = ("chromium", "google-chrome", "chrome")
 
 
+def browser_path() -> str | None:
+    """Return where a browser that can be asked for pictures is installed, if there is one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def shoot(page: str, path: Path, dark: bool = False) -> None:
     """Write what a browser shows of the top of `page`, which is HTML, to `path` as a PNG of 256 colours.
 
     Raises FileNotFoundError if there is no Chromium, or no playwright to ask it.
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = browser_path()
     try:
         from playwright.sync_api import sync_playwright  # only who renews README needs it
     except ImportError:

@@ -1,12 +1,13 @@
 import os
-import shutil
 
 import pytest
 import torch
 from arrays import write_npz
 from made_up import made_up_run
+from small_comparison import Engine
 
 from normbench.data import Dataset, load
+from study.screenshots import browser_path
 
 torch.set_num_threads(1)  # small networks on a busy machine wait for a second thread longer than it saves
 
@@ -46,6 +47,11 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture
+def engine():
+    return Engine()
+
+
+@pytest.fixture
 def three():
     """The studies' three models, with 4, 1 and 3 wrong test images."""
     return [made_up_run("BN", 4, l1=1e-4), made_up_run("GN:2", 1), made_up_run("LN", 3)]
@@ -55,7 +61,7 @@ def three():
 def browser():
     """Chromium, where there is one and playwright too."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = browser_path()
     if not chromium:
         pytest.skip("needs chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_comparison import FEW, Engine, MyNorm, network
 from torch import nn
 
 from normbench.comparison import Comparison, compare
@@ -12,13 +13,6 @@ from normbench.comparison.rates import best_of
 from normbench.comparison.verdict import Kind
 from normbench.runs import read
 from normbench.training import Recipe
-
-FEW = {"seeds": 2, "epochs": 1, "batch_size": 64, "rates": (0.1,), "price": False, "progress": False}
-
-
-def network(num_classes, in_channels):
-    layers = nn.Conv2d(in_channels, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()
-    return nn.Sequential(*layers, nn.Linear(512, num_classes))
 
 
 def another(num_classes):
@@ -46,25 +40,6 @@ class OutOfMemory(nn.Module):
         if self.training and len(x) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return x
-
-
-class Engine:
-    """Trains in this process, and remembers what; it stops before training number `stop`."""
-
-    def __init__(self, stop=None):
-        self.trained, self.stop = [], stop
-
-    def __call__(self, trainer, recipes, data, progress):
-        for recipe in recipes:
-            if len(self.trained) == self.stop:
-                raise KeyboardInterrupt
-            self.trained.append(recipe)
-            yield trainer(recipe, data, progress)
-
-
-@pytest.fixture
-def engine():
-    return Engine()
 
 
 def test_from_start_to_answer(few_digits, tmp_path, engine):
@@ -274,95 +249,6 @@ def test_buffers_that_are_drawn_at_each_build_do_not_lose_the_first_training(few
 def test_a_batch_may_be_all_images_where_none_are_held_out(few_digits, tmp_path):
     found = compare(network, few_digits, ("BN", "GN"), folder=tmp_path, **FEW | {"batch_size": 300, "seeds": 1})
     assert len(found.arms) == 2
-
-
-class MyNorm(nn.Module):
-    """Divides each image by its root mean square."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x):
-        return x / x.square().mean((1, 2, 3), keepdim=True).sqrt() * self.weight.view(1, -1, 1, 1)
-
-
-def test_layers_of_ones_own_by_function(few_digits, tmp_path, engine):
-    arms = {"BN": "BN", "mine": lambda channels: MyNorm(channels), "eight": "GN:8"}
-    found = compare(network, few_digits, arms, folder=tmp_path, engine=engine, **FEW)
-    assert [recipe.norm for recipe in found.arms] == ["BN", "mine()", "GN:8"]
-    assert set(found.results[0].labels.values()) == {"BN", "mine", "GN (8 groups)"} and "mine" in found.answer
-    assert {run.parameters for arm in found.arms.values() for run in arm.runs} == {5354, 5346}
-    compare(network, few_digits, ("BN", MyNorm), folder=tmp_path, engine=engine, **FEW)
-    assert [recipe.norm for recipe in engine.trained[6:]] == ["MyNorm()"] * 2, "by the name of its class; BN is stored"
-
-
-MY_NORMS = """
-from beside import EPS
-from torch import nn
-
-class MyNorm(nn.GroupNorm):
-    def __init__(self, channels):
-        super().__init__(2, channels, EPS)
-"""
-
-
-def test_a_layer_of_ones_own_in_a_file(few_digits, tmp_path, monkeypatch, engine):
-    monkeypatch.syspath_prepend("/nowhere")  # what is added to the path goes with the test
-    (tmp_path / "beside.py").write_text("EPS = 1e-3")
-    (tmp_path / "my_norms.py").write_text(MY_NORMS)
-    norm, options = f"{tmp_path}/my_norms.py:MyNorm", FEW | {"seeds": 1, "engine": engine}
-    found = compare(network, few_digits, ("BN", norm), folder=tmp_path, **options)
-    assert [recipe.norm for recipe in found.arms] == ["BN", norm] and not found.results[0].failures
-    assert set(found.results[0].labels.values()) == {"BN", "MyNorm"}
-
-
-def test_a_function_that_other_processes_cannot_have_is_refused(few_digits, tmp_path):
-    arms = {"BN": "BN", "mine": lambda channels: MyNorm(channels)}
-    with pytest.raises(ValueError, match=r"into a \.py file.*one worker"):
-        compare(network, few_digits, arms, folder=tmp_path, workers=2, **FEW)
-
-
-class Halving(nn.Module):
-    """Leaves out half of the columns."""
-
-    def __init__(self, channels):
-        super().__init__()
-
-    def forward(self, x):
-        return x[..., ::2]
-
-
-class Raising(Halving):
-    def forward(self, x):
-        raise KeyError("no such statistic")
-
-
-def refusing(channels):
-    raise RuntimeError("not on Sundays\nnor at night")
-
-
-@pytest.mark.parametrize(
-    "maker, why",
-    (
-        (Halving, r"layer '1'.*shape.*\(2, 8, 8, 8\).*\(2, 8, 8, 4\)"),
-        (Raising, "no such statistic"),
-        (refusing, "8 channels.*Sundays$"),
-        (lambda channels: channels, "torch.nn.Module.*int"),
-        (lambda: nn.Identity(), "8 channels.*argument"),
-    ),
-)
-def test_a_layer_of_ones_own_that_fails_fails_alone(maker, why, few_digits, tmp_path, engine):
-    def pooled(num_classes):  # runs with any number of columns
-        layers = nn.Conv2d(1, 8, 5, stride=3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        return nn.Sequential(*layers, nn.Linear(8, num_classes))
-
-    options = FEW | {"folder": tmp_path, "engine": engine, "price": True}
-    found = compare(pooled, few_digits, {"BN": "BN", "mine": maker}, **options)
-    ((recipe, reason),) = found.results[0].failures.items()
-    assert recipe.norm == "mine()" and re.search(why, reason)
-    assert [run.recipe.norm for run in found.arms[Recipe("BN", epochs=1, batch_size=64)].runs] == ["BN", "BN"]
-    assert "ine has no result" in found.answer
 
 
 def test_the_price_is_that_of_each_arm(few_digits, tmp_path, engine):
