@@ -11,11 +11,12 @@ import tyro
 import model
 import study
 from normbench import runs
-from normbench.commands import Where, engine_for, output_folder, same_command, stopped
-from normbench.commands import run as run_command
+from normbench.commands import Where, engine_for
 from normbench.data import Dataset
 from normbench.device import device_name
 from normbench.layers import parse
+from normbench.program import output_folder, same_command, stopped
+from normbench.program import run as run_command
 from normbench.training import Recipe, Run
 from normbench.training import train as train_network
 from study import colab, experiments

@@ -22,7 +22,7 @@ FLOORS = (
     {"checking", "networks", "runs"},
     {"figures"},
     {"comparison"},
-    {"commands", "__main__", "__init__"},
+    {"commands", "program", "__main__", "__init__"},
 )
 
 
