@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from normbench import runs
 from normbench.data import HELD_OUT, IN_TURN, Dataset
 from normbench.figures import plot_arms, plot_by_batch_size, plot_rates, plot_seeds
-from normbench.runs import Arm, Arms, Engine, arms
+from normbench.runs import Arms, Engine, arms
 from normbench.training import USUAL_L1, Recipe, Run, Trainer
 from study import figures
 from study.batch_statistics import SPLITTING
 from study.networks import TRAINER, study_recipe
+from study.rates import best_rate, judged
 
 RESULTS = Path(__file__).parent / "results"
-LEARNED = 50.0  # a run that ends below so many % has not learned, which is a failure
 VALIDATION_IMAGES = 10_000  # training images that stand in for the test set where something is chosen
 
 
@@ -76,7 +76,6 @@ NEXT = {"DyT": RATES[:1]}
 BY_RATE_TODAY = tuple(
     replace(recipe, lr=lr) for norm, recipe in TODAY.items() for lr in (*NEXT.get(norm, ()), *RATES[1:4])
 )
-TIE = 0.01  # points: one image of those held out
 
 # Here every penalty is one of those that are varied, so there is no weight decay beside them.
 VARIED = by_norm("BN", "GN:2", "LN", "IN", "none", weight_decay=0.0)
@@ -151,16 +150,6 @@ def with_best_rates(folder: Path) -> list[Recipe]:
     return [max(near_rates(recipe), key=score) for recipe in IN_SMALL_BATCHES]
 
 
-def best_rate(tried: Iterable[Arm]) -> float:
-    """Return the learning rate with the highest mean accuracy; of those that tie with it, the lowest.
-
-    Two rates tie where their means are less than `TIE` apart. A rate with which a run failed is not the best.
-    Raises ValueError if every rate has failed.
-    """
-    means = {arm.recipe.lr: arm.accuracy.mean for arm in tried if not unlearned([arm])}
-    return min(rate for rate, mean in means.items() if max(means.values()) - mean < TIE)
-
-
 def with_own_rates(folder: Path) -> list[Recipe]:
     """Give each normalization that is trained on MNIST its `best_rate` of the rates tried on images held out.
 
@@ -170,27 +159,6 @@ def with_own_rates(folder: Path) -> list[Recipe]:
     order = ("none", "BN", "GN:2", "GN:8", "LN", "LN_C", "IN", "RMS", "DyT")
     by_norm = {norm: [arm for recipe, arm in tried.items() if recipe.norm == norm] for norm in order}
     return [replace(arms[0].recipe, lr=best_rate(arms)) for arms in by_norm.values()]
-
-
-def unlearned(tried: Iterable[Arm]) -> int:
-    """Count the runs that failed: those that diverged, and those that did not learn."""
-    return sum(bool(judged(run).failure) for arm in tried for run in arm.runs)
-
-
-def judged(run: Run) -> Run:
-    """Count a run that ends below `LEARNED` as failed, so that no mean has it; return others as they are."""
-    if run.failure or run.last["test_accuracy"] >= LEARNED:
-        return run
-    return replace(run, failure="did not learn")
-
-
-def shortfall(tried: Iterable[Arm], lr: float) -> float:
-    """Return how far, in points, the mean accuracy with the learning rate `lr` is below that with the best rate tried.
-
-    A rate with which a run has not learned is not the best; the shortfall of such an `lr` is infinite.
-    """
-    means = {arm.recipe.lr: arm.accuracy.mean for arm in tried if not unlearned([arm])}
-    return max(means.values()) - means[lr] if lr in means else math.inf
 
 
 def _of(arms: Arms, recipes: Iterable[Recipe]) -> Arms:

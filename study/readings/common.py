@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from scipy.stats import fisher_exact
 
 from normbench.runs import Arm
-from study.experiments import unlearned
 from study.numbers import Numbers
+from study.rates import unlearned
 
 
 def means(arms: Iterable[Arm]) -> list[float]:

@@ -13,9 +13,10 @@ from normbench.layers import label
 from normbench.runs import Arm
 from normbench.stats import Difference
 from normbench.training import USUAL_L1, Run
-from study.experiments import LENGTHS, TIE, best_rate, shortfall, unlearned
+from study.experiments import LENGTHS
 from study.families import ALPHA, last
 from study.numbers import Lead
+from study.rates import TIE, best_rate, shortfall, unlearned
 from study.readings.common import Failures, Reading, by_norm, failed_without_normalization, means, runs_of
 
 GROUPS = ("GN:2", "GN:4", "GN:8")

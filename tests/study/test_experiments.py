@@ -27,10 +27,9 @@ from study.experiments import (
     Experiment,
     complete,
     finished,
-    shortfall,
-    unlearned,
 )
 from study.networks import TRAINER, build
+from study.rates import shortfall, unlearned
 
 # All of its trainings are in study/results.
 FINISHED = (

@@ -14,9 +14,10 @@ from normbench.layers import NORMALIZATIONS
 from normbench.runs import arms
 from normbench.training import USUAL_L1, Recipe
 from study import families, readings, tables
-from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, best_rate, path
+from study.experiments import EXPERIMENTS, IN_SMALL_BATCHES, path
 from study.networks import study_recipe
 from study.numbers import Numbers, winners
+from study.rates import best_rate
 
 
 def numbers_of(folder, name, accuracy, deviation=0.02, **row):
