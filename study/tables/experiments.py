@@ -138,32 +138,31 @@ def single_runs(n: Numbers) -> str:
 
 def rates(arms: Iterable[Arm]) -> str:
     """Show the mean accuracy by learning rate: a row per normalization; runs that did not learn are counted."""
-    families = readings.by_norm(arms)
-    tried = sorted({arm.recipe.lr for family in families.values() for arm in family})
+    return _by_number(arms, "lr", "variant")
+
+
+def lengths(arms: Iterable[Arm]) -> str:
+    """Show the mean accuracy by the number of epochs: a row per normalization."""
+    return _by_number(arms, "epochs", "epochs")
+
+
+def _by_number(arms: Iterable[Arm], name: str, head: str) -> str:
+    """Show the mean accuracy by a number of the recipe, with `head` above the normalizations."""
+    of_norms = readings.by_norm(arms).values()
+    tried = sorted({getattr(arm.recipe, name) for of_norm in of_norms for arm in of_norm})
     rows = []
-    for family in families.values():
-        by_rate = {arm.recipe.lr: arm for arm in family}
-        rows.append([family[0].label, *(mean_cell(by_rate[lr]) if lr in by_rate else "" for lr in tried)])
-    return markdown(["variant", *(f"{lr:g}>" for lr in tried)], rows)
+    for of_norm in of_norms:
+        cells = {getattr(arm.recipe, name): _mean(arm) for arm in of_norm}
+        rows.append([of_norm[0].label, *(cells.get(number, "") for number in tried)])
+    return markdown([head, *(f"{number:g}>" for number in tried)], rows)
 
 
-def mean_cell(arm: Arm) -> str:
+def _mean(arm: Arm) -> str:
     """Write the mean of the runs that did not fail, and how many failed."""
     failed = sum(arm.failures.values())
     said = [fixed(arm.accuracy.mean)] if arm.accuracy.n else []
     said += [f"({failed} of {len(arm.runs)} failed)"] if failed else []
     return " ".join(said)
-
-
-def lengths(arms: Iterable[Arm]) -> str:
-    """Show the mean accuracy by the number of epochs: a row per normalization."""
-    families = readings.by_norm(arms)
-    tried = sorted({arm.recipe.epochs for family in families.values() for arm in family})
-    rows = []
-    for family in families.values():
-        by_epochs = {arm.recipe.epochs: arm for arm in family}
-        rows.append([family[0].label, *(mean_cell(by_epochs[epochs]) for epochs in tried)])
-    return markdown(["epochs", *(f"{epochs}>" for epochs in tried)], rows)
 
 
 def small_batches(n: Numbers) -> str:
@@ -190,7 +189,7 @@ def small_batches_rates(n: Numbers) -> str:
     rows = []
     for arm in n.arms("small_batches"):
         tried = sorted(reading.tried(arm), key=lambda other: other.recipe.lr)
-        cells = [f"**{mean_cell(other)}**" if other.recipe.lr == arm.recipe.lr else mean_cell(other) for other in tried]
+        cells = [f"**{_mean(other)}**" if other.recipe.lr == arm.recipe.lr else _mean(other) for other in tried]
         rows.append([arm.recipe.batch_size, arm.label, *cells])
     return markdown(["images per batch>", "variant", "r/4>", "r/2>", "r>", "2r>", "4r>"], rows)
 
@@ -270,6 +269,3 @@ def sharing() -> str:
         at_test_time = "running averages from training" if is_bn else "as in training"
         rows.append([f"**{norm}**, {row.name}", row.shares, "yes" if is_bn else "no", at_test_time])
     return markdown(["method", "one mean and one variance for", "sees other images", "at test time"], rows)
-
-
-# Trials
